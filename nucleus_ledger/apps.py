@@ -1,0 +1,40 @@
+"""The app: registers checks and guards, and runs no query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
+
+
+class NucleusLedgerConfig(AppConfig):
+    name = "nucleus_ledger"
+    verbose_name = _("Nucleus ledger")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from nucleus_ledger import checks  # noqa: F401  (registers the system checks)
+
+        post_migrate.connect(mend_guards, sender=self, dispatch_uid="nucleus_ledger.guards")
+
+
+def mend_guards(using: str = DEFAULT_DB_ALIAS, **_kwargs: Any) -> None:
+    """Put back guards that a migration dropped: Django remakes SQLite tables without them.
+
+    Looks first and issues DDL only on a difference, so that an ordinary `migrate` takes no lock.
+    """
+    from nucleus_ledger import guards
+
+    connection = connections[using]
+    if connection.vendor not in guards.VENDORS:
+        return
+    if not router.allow_migrate(using, "nucleus_ledger", model_name="entry"):
+        return
+    tables = connection.introspection.table_names()
+    if not {"nucleus_ledger_entry", "nucleus_ledger_stream"} <= set(tables):
+        return
+    if not guards.inspect(connection).triggers_ok:
+        guards.install(connection)

@@ -1,0 +1,145 @@
+"""The settings, read live from `NUCLEUS_LEDGER`, so that `override_settings` works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from django.conf import settings
+
+from nucleus_ledger.core.record import LABEL, is_label
+from nucleus_ledger.errors import ConfigurationError
+
+NAME = "NUCLEUS_LEDGER"
+RESERVED_PREFIX = "nucleus."
+INCIDENTS = "nucleus.incidents"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key: its default, what a good value looks like, and how to recognise one."""
+
+    default: Any
+    wanted: str
+    accepts: Callable[[Any], bool]
+
+
+def _whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _labels(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset)) and all(map(is_label, value))
+
+
+def _span(value: Any) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0) or (
+        type(value) in (int, float) and 0 < value < 1e9
+    )
+
+
+def _one_of(*values: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in values
+
+
+_SPAN = "a positive datetime.timedelta or number of seconds"
+
+OPTIONS: Mapping[str, Option] = {
+    "LEDGER_ID": Option("ledger", LABEL, is_label),
+    "FORMER_LEDGER_IDS": Option((), "a list of ledger ids", _labels),
+    "MODULES": Option(
+        (),
+        "a list of module classes or dotted paths",
+        lambda value: isinstance(value, (list, tuple)),
+    ),
+    "MAX_SERIALIZED_BYTES": Option(1 << 20, "a whole number >= 1024", _whole(1024, 1 << 30)),
+    # SQLite and orjson stop at 1,000 levels, and the entry itself adds one.
+    "MAX_DEPTH": Option(64, "a whole number from 1 to 200", _whole(1, 200)),
+    "MAX_CLOCK_SKEW_MS": Option(300_000, "a whole number >= 0", _whole(0, 1 << 53)),
+    "VERIFY_ON_STARTUP": Option(
+        "incremental",
+        '"incremental", "full" or "off"',
+        _one_of("incremental", "full", "off"),
+    ),
+    "STARTUP_ON_ERROR": Option("refuse", '"refuse" or "warn"', _one_of("refuse", "warn")),
+    "STARTUP_MAX_AGE": Option(timedelta(seconds=300), _SPAN, _span),
+    "STARTUP_IN_TESTS": Option(False, "True or False", lambda value: isinstance(value, bool)),
+    "STALE_AFTER": Option(timedelta(days=7), _SPAN, _span),
+    "FULL_MAX_AGE": Option(timedelta(days=30), _SPAN, _span),
+    "MAX_STORED_FINDINGS": Option(1000, "a whole number >= 1", _whole(1, 1_000_000)),
+}
+
+
+class Conf:
+    """Typed view of the settings. A bad value raises `ConfigurationError` where it is used."""
+
+    def _get(self, key: str) -> Any:
+        option = OPTIONS[key]
+        configured = getattr(settings, NAME, {})
+        if not isinstance(configured, Mapping):
+            raise ConfigurationError(f"{NAME} is not a dict")
+        value = configured.get(key, option.default)
+        if not option.accepts(value):
+            raise ConfigurationError(f"{NAME}[{key!r}] is not {option.wanted}: {value!r}")
+        return value
+
+    def _span(self, key: str) -> timedelta:
+        value = self._get(key)
+        return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+    @property
+    def ledger_id(self) -> str:
+        return cast("str", self._get("LEDGER_ID"))
+
+    @property
+    def accepted_ledgers(self) -> frozenset[str]:
+        return frozenset({self.ledger_id, *self._get("FORMER_LEDGER_IDS")})
+
+    @property
+    def modules(self) -> Sequence[Any]:
+        return cast("Sequence[Any]", self._get("MODULES"))
+
+    @property
+    def max_serialized_bytes(self) -> int:
+        return cast("int", self._get("MAX_SERIALIZED_BYTES"))
+
+    @property
+    def max_depth(self) -> int:
+        return cast("int", self._get("MAX_DEPTH"))
+
+    @property
+    def max_clock_skew_ms(self) -> int:
+        return cast("int", self._get("MAX_CLOCK_SKEW_MS"))
+
+    @property
+    def verify_on_startup(self) -> Literal["incremental", "full", "off"]:
+        return cast(Literal["incremental", "full", "off"], self._get("VERIFY_ON_STARTUP"))
+
+    @property
+    def startup_on_error(self) -> Literal["refuse", "warn"]:
+        return cast(Literal["refuse", "warn"], self._get("STARTUP_ON_ERROR"))
+
+    @property
+    def startup_max_age(self) -> timedelta:
+        return self._span("STARTUP_MAX_AGE")
+
+    @property
+    def startup_in_tests(self) -> bool:
+        return cast("bool", self._get("STARTUP_IN_TESTS"))
+
+    @property
+    def stale_after(self) -> timedelta:
+        return self._span("STALE_AFTER")
+
+    @property
+    def full_max_age(self) -> timedelta:
+        return self._span("FULL_MAX_AGE")
+
+    @property
+    def max_stored_findings(self) -> int:
+        return cast("int", self._get("MAX_STORED_FINDINGS"))
+
+
+conf = Conf()

@@ -1,0 +1,368 @@
+"""The walk over one stream's rows, in chain order, that yields what is wrong with them.
+
+The walk knows no database, no settings and no clock: rows come in, findings come out. It holds a
+few values and never the rows, starts at any sequence whose predecessor is known, and can be taken
+up again from its `Cursor`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nucleus_ledger.core import canonical
+from nucleus_ledger.core.hashing import ACCEPTED_SCHEMAS, hash_text
+from nucleus_ledger.errors import Deserialization, Serialization
+
+KINDS = (
+    "hash_mismatch",
+    "link_broken",
+    "head_mismatch",
+    "field_mismatch",
+    "sequence_gap",
+    "sequence_repeated",
+    "wrong_ledger",
+    "unknown_schema",
+    "not_canonical",
+    "undecodable",
+    "timestamp_out_of_order",
+    "missing_stream",
+    "checkpoint_mismatch",
+)
+EVIDENCE_LIMIT = 2000  # characters of one value shown in a finding; the entry itself holds the rest
+_MEMBERS = frozenset(
+    {"id", "ledger", "payload", "prev_hash", "schema", "sequence", "stream", "timestamp"}
+)
+_MEMBERS_WITH_META = _MEMBERS | {"meta"}
+
+
+class Row(NamedTuple):
+    """One stored entry as its columns say it; hashes are 64 hex digits."""
+
+    sequence: Any
+    record_id: Any
+    timestamp: Any
+    payload: Any
+    meta: Any
+    prev_hash: Any
+    hash: Any
+    serialized: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A column that holds no JSON: equal to nothing, shown as it stands."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the stream's row says; `beyond`: an entry stands at or behind that length."""
+
+    stream: str
+    ledger: str
+    length: int
+    head_hash: str | None
+    head_timestamp: int | None
+    beyond: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong. `expected` is what the chain demands, `actual` what is stored."""
+
+    kind: str
+    stream: str
+    sequence: int | None
+    record_id: str | None = None
+    fields: tuple[str, ...] = ()
+    expected: Any = None
+    actual: Any = None
+    message: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form; `fields` only where the kind has them."""
+        document: dict[str, Any] = {
+            "kind": self.kind,
+            "stream": self.stream,
+            "sequence": self.sequence,
+            "record_id": self.record_id,
+        }
+        if self.kind == "field_mismatch":
+            document["fields"] = list(self.fields)
+        return document | {
+            "expected": self.expected,
+            "actual": self.actual,
+            "message": self.message,
+        }
+
+
+class FindingsDigest:
+    """SHA-256 over findings in order, each as one line of canonical JSON without its message.
+
+    The message is left out so that a better wording in a later release does not void what an
+    owner acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.count = 0
+
+    def add(self, finding: Finding) -> None:
+        document = finding.as_dict()
+        del document["message"]
+        self._sha256.update(canonical.dumps(document).encode() + b"\n")
+        self.count += 1
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the verifier accepts: never taken from what a row says."""
+
+    stream: str
+    ledgers: frozenset[str]
+    schemas: frozenset[str] = ACCEPTED_SCHEMAS
+    deep: bool = False
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Where a walk stands: what the next row must follow.
+
+    `links` are the hashes its `prev_hash` may name (empty: the link is not judged), `time` is the
+    last timestamp vouched for by a text, `text_time` that of the very last row, if it has one.
+    """
+
+    sequence: int = 0
+    links: tuple[str | None, ...] = (None,)
+    time: int | None = None
+    judge_time: bool = True
+    text_time: int | None = None
+    ledger: str | None = None
+    runs: dict[str, Any] = field(default_factory=dict)
+    checked: int = 0
+
+    @classmethod
+    def at(cls, sequence: int) -> Cursor:
+        """A walk that begins at `sequence` without knowing what stands before it."""
+        return cls(sequence=sequence, links=(None,) if sequence == 0 else ())
+
+    def starts_run(self, name: str, value: Any, foreign: bool) -> bool:
+        """Whether a foreign value begins here, rather than going on from the row before."""
+        begins = foreign and self.runs.get(name) != value
+        self.runs[name] = value if foreign else None
+        return begins
+
+
+def walk(rows: Iterable[Row], cursor: Cursor, rules: Rules) -> Iterator[Finding]:
+    """Yield what is wrong with `rows`, moving `cursor` along; requires rows in sequence order."""
+    for row in rows:
+        cursor.checked += 1
+        sequence = row.sequence
+        if type(sequence) is not int or sequence < cursor.sequence:
+            yield _finding("sequence_repeated", row, rules, cursor.sequence, sequence,
+                           "a sequence that was there before, or goes back")  # fmt: skip
+            continue
+        if sequence > cursor.sequence:
+            yield Finding("sequence_gap", rules.stream, cursor.sequence, None, (),
+                          cursor.sequence, sequence,
+                          f"{sequence - cursor.sequence} entries are missing before {sequence}",
+                          )  # fmt: skip
+            cursor.links = ()
+        cursor.sequence = sequence + 1
+        digest = hash_text(row.serialized)
+        if digest != row.hash:
+            yield _finding("hash_mismatch", row, rules, digest, row.hash,
+                           "the stored hash is not that of the stored text")  # fmt: skip
+            cursor.links = (row.hash, digest)
+            cursor.text_time, cursor.judge_time = None, True
+            continue
+        yield from _judge_text(row, cursor, rules)
+
+
+def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
+    """Hold the stream's row against the end of a walk; requires that the walk read to the end."""
+    expected: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
+
+    def compare(name: str, chain: Any, stored: Any, differs: bool) -> None:
+        if differs:
+            expected[name], actual[name] = evidence(chain), evidence(stored)
+
+    length = cursor.sequence
+    compare("length", length, head.length, length != head.length)
+    if head.beyond and length == head.length:
+        expected["beyond"], actual["beyond"] = False, True
+    if length == head.length and cursor.links:
+        compare("head_hash", cursor.links[-1], head.head_hash, head.head_hash not in cursor.links)
+    if length == head.length and (cursor.text_time is not None or length == 0):
+        compare("head_timestamp", cursor.text_time, head.head_timestamp,
+                not canonical.same(cursor.text_time, head.head_timestamp))  # fmt: skip
+    if cursor.ledger is not None:
+        compare("ledger", cursor.ledger, head.ledger, head.ledger != cursor.ledger)
+    elif head.ledger not in rules.ledgers:
+        compare("ledger", sorted(rules.ledgers), head.ledger, True)
+    if not actual:
+        return None
+    at = max(head.length - 1, 0) if type(head.length) is int else length
+    message = f"the stream's row does not match its entries in {', '.join(sorted(actual))}"
+    if "beyond" in actual:
+        message = f"an entry stands behind the recorded length {head.length}"
+    return Finding("head_mismatch", rules.stream, at, None, (), expected, actual, message)
+
+
+def _judge_text(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
+    """Judge a row whose text has the stored hash, and move the cursor behind it."""
+    links, cursor.links = cursor.links, (row.hash,)
+    judge_time, cursor.judge_time = cursor.judge_time, True
+    cursor.text_time = None
+    document, trouble = _read(row.serialized)
+    if document is None:
+        yield _finding("undecodable", row, rules, None, None, trouble)
+        return
+    schema = document.get("schema")
+    unknown = schema not in rules.schemas if type(schema) is str else True
+    if cursor.starts_run("schema", evidence(schema), unknown):
+        yield _finding("unknown_schema", row, rules, sorted(rules.schemas), evidence(schema),
+                       "the format tag is not one this verifier accepts")  # fmt: skip
+    trouble = _shape_trouble(document)
+    if trouble:
+        if not unknown:  # a later format may have other members; its own verifier judges them
+            yield _finding("undecodable", row, rules, None, None, trouble)
+        return
+    if "meta" in document and document["meta"] is None:
+        yield _finding("not_canonical", row, rules, None, None, "meta is written although null")
+    elif not canonical.is_canonical(row.serialized, document, deep=rules.deep):
+        yield _finding("not_canonical", row, rules, None, None,
+                       "the text is not in the form of RFC 8785")  # fmt: skip
+    ledger = document["ledger"]
+    if cursor.starts_run("ledger", ledger, ledger not in rules.ledgers):
+        yield _finding("wrong_ledger", row, rules, sorted(rules.ledgers), evidence(ledger),
+                       "the entry belongs to another ledger")  # fmt: skip
+    cursor.ledger = ledger
+    mismatch = _compare_columns(row, document, cursor, rules)
+    if mismatch:
+        yield mismatch
+    if not canonical.same(document["sequence"], row.sequence):
+        # A row that is not where its text says vouches for no order, here or right behind it.
+        cursor.links, cursor.judge_time = (), False
+        return
+    yield from _judge_order(row, document, links, judge_time, cursor, rules)
+
+
+def _judge_order(
+    row: Row,
+    document: dict[str, Any],
+    links: tuple[str | None, ...],
+    judge_time: bool,
+    cursor: Cursor,
+    rules: Rules,
+) -> Iterator[Finding]:
+    if links and document["prev_hash"] not in links:
+        yield _finding("link_broken", row, rules, links[-1], document["prev_hash"],
+                       "the text does not follow the entry before it")  # fmt: skip
+    time = document["timestamp"]
+    if judge_time and cursor.time is not None and time < cursor.time:
+        yield _finding("timestamp_out_of_order", row, rules, cursor.time, time,
+                       "the time goes back")  # fmt: skip
+    cursor.time = cursor.text_time = time
+
+
+def _compare_columns(
+    row: Row, document: dict[str, Any], cursor: Cursor, rules: Rules
+) -> Finding | None:
+    expected: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
+    stream = document["stream"]
+    if cursor.starts_run("stream", stream, stream != rules.stream):
+        expected["stream"], actual["stream"] = evidence(stream), rules.stream
+    for name, text, column in (
+        ("meta", document.get("meta"), row.meta),
+        ("payload", document["payload"], row.payload),
+        ("prev_hash", document["prev_hash"], row.prev_hash),
+        ("record_id", document["id"], row.record_id),
+        ("sequence", document["sequence"], row.sequence),
+        ("timestamp", document["timestamp"], row.timestamp),
+    ):
+        if not canonical.same(text, column):
+            expected[name], actual[name] = evidence(text), evidence(column)
+    if not actual:
+        return None
+    fields = tuple(sorted(actual))
+    message = f"the text says otherwise than the columns {', '.join(fields)}"
+    return _finding("field_mismatch", row, rules, expected, actual, message, fields)
+
+
+def _read(serialized: str) -> tuple[dict[str, Any] | None, str]:
+    try:
+        document = canonical.loads(serialized)
+    except Deserialization as exc:
+        return None, f"the text cannot be read: {exc}"
+    if not isinstance(document, dict):
+        return None, "the text is not a JSON object"
+    return document, ""
+
+
+def _shape_trouble(document: dict[str, Any]) -> str:
+    """Say what keeps a document from being an entry of `nucleus-ledger/v1`; empty if nothing."""
+    members = document.keys()
+    if members != _MEMBERS and members != _MEMBERS_WITH_META:
+        odd = sorted(members ^ (_MEMBERS | members & {"meta"}))
+        return f"missing or unknown members: {', '.join(map(ascii, odd))[:200]}"
+    for name in ("id", "ledger", "stream"):
+        if type(document[name]) is not str:
+            return f"{name} is not a string"
+    for name in ("sequence", "timestamp"):
+        if type(document[name]) not in (int, float):
+            return f"{name} is not a number"
+    if type(document["prev_hash"]) not in (str, type(None)):
+        return "prev_hash is neither a string nor null"
+    if type(document["payload"]) not in (dict, list):
+        return "payload is neither an object nor an array"
+    if type(document.get("meta")) not in (dict, type(None)):
+        return "meta is neither an object nor null"
+    return ""
+
+
+def evidence(value: Any) -> Any:
+    """Return a value as a finding may carry it: JSON, bounded, and storable in any database."""
+    if isinstance(value, Unreadable):
+        return f"unreadable: {ascii(value.text)[:EVIDENCE_LIMIT]}"
+    try:
+        text = canonical.dumps(value)
+    except Serialization:
+        return ascii(value)[:EVIDENCE_LIMIT]
+    if "\\u0000" in text:  # PostgreSQL stores no U+0000, neither in text nor in jsonb
+        return ascii(value)[:EVIDENCE_LIMIT]
+    if len(text) > EVIDENCE_LIMIT:
+        return f"{text[:EVIDENCE_LIMIT]}… ({len(text)} characters, SHA-256 {hash_text(text)})"
+    return value
+
+
+def _finding(
+    kind: str,
+    row: Row,
+    rules: Rules,
+    expected: Any,
+    actual: Any,
+    message: str,
+    fields: tuple[str, ...] = (),
+) -> Finding:
+    record_id = row.record_id if type(row.record_id) is str else ascii(row.record_id)
+    sequence = row.sequence if type(row.sequence) is int else None
+    return Finding(
+        kind,
+        rules.stream,
+        sequence,
+        evidence(record_id),
+        fields,
+        evidence(expected) if kind != "field_mismatch" else expected,
+        evidence(actual) if kind != "field_mismatch" else actual,
+        message,
+    )

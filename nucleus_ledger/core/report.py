@@ -1,0 +1,181 @@
+"""What a verification says: `nucleus-ledger/report/v1`, and what may be concluded from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from nucleus_ledger.core.chain import Finding
+
+SCHEMA = "nucleus-ledger/report/v1"
+
+Mode = Literal["full", "incremental", "range"]
+Result = Literal["intact", "intact_since", "acknowledged", "tampered", "unknown"]
+
+EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, EXIT_NOT_STRICT = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a module's `validate` complains of. It never makes a chain tampered."""
+
+    message: str
+    module: str = ""
+    stream: str = ""
+    sequence: int | None = None
+    record_id: str | None = None
+
+    def at(self, *, module: str, stream: str, sequence: int, record_id: str) -> Problem:
+        return replace(self, module=module, stream=stream, sequence=sequence, record_id=record_id)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "module": self.module,
+            "stream": self.stream,
+            "sequence": self.sequence,
+            "record_id": self.record_id,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """One stream's part. `checked_from` and `checked_to` are sequences, both included."""
+
+    name: str
+    length: int
+    head_hash: str | None
+    checked_from: int | None
+    checked_to: int | None
+    entries_checked: int
+    findings: tuple[Finding, ...] = ()
+    findings_total: int = 0
+    findings_digest: str | None = None
+    result: Result = "unknown"
+    based_on: str | None = None
+    head_timestamp: int | None = None
+
+    @property
+    def intact(self) -> bool | None:
+        """True only when every entry was read and nothing was found; False after a finding."""
+        if self.result == "intact":
+            return True
+        return False if self.result in ("tampered", "acknowledged") else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "intact": self.intact,
+            "length": self.length,
+            "checked_from": self.checked_from,
+            "checked_to": self.checked_to,
+            "entries_checked": self.entries_checked,
+            "head_hash": self.head_hash,
+            "assurance": "chain",
+            "assured_through": None if self.checked_to is None else self.checked_to,
+            "based_on": self.based_on,
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One verification. Times are ISO 8601 with offset."""
+
+    mode: Mode
+    database: str
+    ledger: str
+    started_at: str
+    finished_at: str
+    streams: Sequence[StreamReport]
+    guards: dict[str, Any]
+    deep: bool = False
+    validated: bool = False
+    warnings: Sequence[str] = ()
+    errors: Sequence[str] = ()
+    problems: Sequence[Problem] = ()
+    verification: int | None = None
+    stopped_early: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def result(self) -> Result:
+        """The worst of the streams; never better than what was looked at."""
+        results = {stream.result for stream in self.streams}
+        if "tampered" in results:
+            return "tampered"
+        # Empty streams say nothing either way, but something must have been checked.
+        if self.errors or self.stopped_early or not (results - {"unknown"}):
+            return "unknown"
+        if "acknowledged" in results:
+            return "acknowledged"
+        return "intact_since" if self.mode == "incremental" else "intact"
+
+    @property
+    def intact(self) -> bool | None:
+        match self.result:
+            case "intact":
+                return True
+            case "tampered" | "acknowledged":
+                return False
+            case _:
+                return None
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for stream in self.streams for finding in stream.findings]
+
+    @property
+    def findings_total(self) -> int:
+        return sum(stream.findings_total for stream in self.streams)
+
+    @property
+    def entries(self) -> int:
+        return sum(stream.entries_checked for stream in self.streams)
+
+    def exit_code(
+        self,
+        *,
+        accept_acknowledged: bool = False,
+        strict_guards: bool = False,
+        strict_validate: bool = False,
+    ) -> int:
+        """Return what a command says to the shell (DESIGN: 0 intact, 1 tampered, 2 unknown, 3)."""
+        if self.result == "tampered":
+            return EXIT_TAMPERED
+        if self.result == "unknown":
+            return EXIT_UNKNOWN
+        if self.result == "acknowledged" and not accept_acknowledged:
+            return EXIT_TAMPERED
+        if strict_guards and not self.guards.get("ok"):
+            return EXIT_NOT_STRICT
+        if strict_validate and (self.problems or not self.validated):
+            return EXIT_NOT_STRICT
+        return EXIT_INTACT
+
+    def as_dict(self, exit_code: int) -> dict[str, Any]:
+        shown = len(self.findings)
+        return {
+            "schema": SCHEMA,
+            "result": self.result,
+            "intact": self.intact,
+            "exit_code": exit_code,
+            "mode": self.mode,
+            "deep": self.deep,
+            "validated": self.validated,
+            "assurance": "chain",
+            "database": self.database,
+            "ledger": self.ledger,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "entries": self.entries,
+            "guards": self.guards,
+            "warnings": list(self.warnings),
+            "errors": list(self.errors),
+            "problems": [problem.as_dict() for problem in self.problems],
+            "findings_total": self.findings_total,
+            "findings_truncated": self.findings_total > shown,
+            "verification": self.verification,
+            "streams": [stream.as_dict() for stream in self.streams],
+        }

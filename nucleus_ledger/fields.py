@@ -1,0 +1,83 @@
+"""Columns that come back the same on every database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.fields.json import KeyTransform
+
+from nucleus_ledger.core import canonical
+from nucleus_ledger.errors import Deserialization
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    _BinaryField = models.BinaryField[Any, Any]
+    _JSONField = models.JSONField[Any, Any]
+else:
+    _BinaryField = models.BinaryField
+    _JSONField = models.JSONField
+
+
+class HashField(_BinaryField):
+    """A SHA-256: 64 lowercase hex digits in Python, its 32 bytes in the database.
+
+    Half the size of the digits in the row and in the key's index.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["editable"] = False
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        kwargs.pop("editable", None)
+        return name, path, args, kwargs
+
+    def from_db_value(self, value: Any, *_: Any) -> str | None:
+        return None if value is None else shown(value)
+
+    def to_python(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        if isinstance(value, (bytes, memoryview)):
+            return bytes(value).hex()
+        try:
+            if isinstance(value, str) and len(bytes.fromhex(value)) == 32:
+                return value.lower()
+        except ValueError:
+            pass
+        raise ValidationError(f"a hash is 64 hex digits, not {value!r}")
+
+    def get_prep_value(self, value: Any) -> bytes | None:
+        text = self.to_python(value)
+        return None if text is None else bytes.fromhex(text)
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        if not prepared:
+            value = self.get_prep_value(value)
+        return super().get_db_prep_value(value, connection, prepared=True)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        return self.value_from_object(obj) or ""
+
+
+def shown(value: Any) -> str:
+    """Return a hash column as text, also where somebody put something else into it."""
+    return bytes(value).hex() if isinstance(value, (bytes, memoryview)) else str(value)
+
+
+class DocumentField(_JSONField):
+    """A JSON document read by the ledger's one decoder, so that numbers come back as hashed."""
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if value is None or (isinstance(expression, KeyTransform) and not isinstance(value, str)):
+            return value
+        try:
+            return canonical.loads(value)
+        except Deserialization:  # tampered on SQLite: shown as it stands, found by verification
+            return value

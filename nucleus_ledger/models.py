@@ -1,0 +1,248 @@
+"""Streams, their entries, and what verifications found.
+
+Stream and Entry are history: they are appended to and never changed. StreamStatus, Verification
+and Finding are opinions about history, written by verification alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import models
+from django.db.models.functions import Length
+from django.db.models.lookups import Exact, GreaterThanOrEqual
+from django.utils.translation import gettext_lazy as _
+
+from nucleus_ledger import appending
+from nucleus_ledger.append_only import AppendOnlyModel, refuse
+from nucleus_ledger.core.canonical import MAX_SAFE_INTEGER
+from nucleus_ledger.errors import NotFound
+from nucleus_ledger.fields import DocumentField, HashField
+from nucleus_ledger.managers import EntryManager, StreamManager
+
+if TYPE_CHECKING:
+    from django.db.models.base import ModelBase
+
+
+class Stream(AppendOnlyModel):
+    """One chain: its name and a cache of its head. The row is also the lock of appends."""
+
+    name = models.CharField(_("name"), max_length=200)
+    ledger = models.CharField(_("ledger"), max_length=200)
+    length = models.BigIntegerField(_("entries"), default=0)
+    head_hash = HashField(_("head"), null=True)
+    head_timestamp = models.BigIntegerField(_("time of the last entry"), null=True)
+
+    objects: ClassVar[StreamManager] = StreamManager()  # type: ignore[misc]
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("stream")
+        verbose_name_plural = _("streams")
+        default_permissions = ("view",)
+        permissions: ClassVar = [("verify_stream", _("Can verify streams"))]
+        constraints: ClassVar = [
+            # Not unique=True: on PostgreSQL that brings an index for LIKE that nothing needs.
+            models.UniqueConstraint("name", name="nucleus_ledger_stream_name"),
+            models.CheckConstraint(
+                name="nucleus_ledger_stream_labels",
+                condition=GreaterThanOrEqual(Length("name"), 1)
+                & GreaterThanOrEqual(Length("ledger"), 1),
+            ),
+            models.CheckConstraint(
+                name="nucleus_ledger_stream_head",
+                condition=models.Q(
+                    length=0, head_hash__isnull=True, head_timestamp__isnull=True
+                )
+                | models.Q(length__gt=0, head_hash__isnull=False, head_timestamp__gt=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def append(self, payload: Any, **options: Any) -> Entry:
+        """Append one entry to this stream; see `EntryQuerySet.append`."""
+        entry: Entry = Entry.objects.db_manager(self._state.db).append(self, payload, **options)
+        return entry
+
+    append.alters_data = True  # type: ignore[attr-defined]
+
+    async def aappend(self, payload: Any, **options: Any) -> Entry:
+        entry: Entry = await Entry.objects.db_manager(self._state.db).aappend(
+            self, payload, **options
+        )
+        return entry
+
+    aappend.alters_data = True  # type: ignore[attr-defined]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Create the empty stream. A stream that exists is only ever changed by an append."""
+        if not self._state.adding:
+            refuse("Stream.save()")
+        appending.create_stream(self, using=appending.database_of(self, *args, **kwargs))
+
+
+class Entry(AppendOnlyModel):
+    """One entry. Every column is committed to by the hash, or is the hash."""
+
+    EntryNotFound: ClassVar[type[NotFound]]
+
+    hash = HashField(_("hash"), primary_key=True)
+    stream = models.ForeignKey(
+        Stream, models.PROTECT, related_name="entries", verbose_name=_("stream"), db_index=False
+    )
+    sequence = models.BigIntegerField(_("sequence"))
+    record_id = models.CharField(_("record id"), max_length=200)
+    timestamp = models.BigIntegerField(_("timestamp"))
+    payload = DocumentField(_("payload"))
+    meta = DocumentField(_("meta"), null=True)
+    prev_hash = HashField(_("previous hash"), null=True)
+    serialized = models.TextField(_("serialized"))
+
+    objects: ClassVar[EntryManager] = EntryManager()  # type: ignore[misc]
+
+    class Meta(AppendOnlyModel.Meta):
+        verbose_name = _("entry")
+        verbose_name_plural = _("entries")
+        default_permissions = ("view",)
+        constraints: ClassVar = [
+            models.UniqueConstraint("stream", "sequence", name="nucleus_ledger_entry_sequence"),
+            models.UniqueConstraint("stream", "record_id", name="nucleus_ledger_entry_record"),
+            models.CheckConstraint(
+                name="nucleus_ledger_entry_hashes",
+                condition=Exact(Length("hash"), 32)
+                & (models.Q(prev_hash__isnull=True) | Exact(Length("prev_hash"), 32)),
+            ),
+            models.CheckConstraint(
+                name="nucleus_ledger_entry_link",
+                condition=models.Q(sequence=0, prev_hash__isnull=True)
+                | models.Q(sequence__gt=0, prev_hash__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="nucleus_ledger_entry_ranges",
+                condition=models.Q(timestamp__gt=0, timestamp__lte=MAX_SAFE_INTEGER)
+                & GreaterThanOrEqual(Length("record_id"), 1)
+                & GreaterThanOrEqual(Length("serialized"), 1),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}:{self.sequence}"
+
+    def save(
+        self,
+        force_insert: bool | tuple[ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Append this new entry: its hash and place in the chain are computed here.
+
+        Takes `stream` and `payload`, and `record_id`, `timestamp` and `meta` where they are set.
+        """
+        if not self._state.adding or force_update or update_fields is not None:
+            refuse("Entry.save() of an entry that exists")
+        appending.append_instance(self, using=appending.database_of(self, using=using))
+
+
+class EntryNotFound(NotFound, Entry.DoesNotExist):
+    """There is no such entry."""
+
+
+Entry.EntryNotFound = EntryNotFound
+
+
+class Verification(models.Model):
+    """One verification run."""
+
+    class Result(models.TextChoices):
+        RUNNING = "running", _("running")
+        INTACT = "intact", _("intact")
+        INTACT_SINCE = "intact_since", _("intact since the last verification")
+        ACKNOWLEDGED = "acknowledged", _("acknowledged")
+        TAMPERED = "tampered", _("tampered")
+        UNKNOWN = "unknown", _("unknown")
+
+    started_at = models.DateTimeField(_("started"))
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    origin = models.CharField(_("started by"), max_length=20)
+    user = models.CharField(_("user"), max_length=200, blank=True)
+    mode = models.CharField(_("mode"), max_length=20)
+    scope = models.JSONField(_("streams asked for"), null=True)
+    deep = models.BooleanField(_("deep"), default=False)
+    validated = models.BooleanField(_("validated"), default=False)
+    result = models.CharField(
+        _("result"), max_length=20, choices=Result.choices, default=Result.RUNNING
+    )
+    streams = models.BigIntegerField(_("streams"), default=0)
+    entries = models.BigIntegerField(_("entries"), default=0)
+    findings_total = models.BigIntegerField(_("findings"), default=0)
+    warnings = models.JSONField(_("warnings"), default=list)
+    # Set only while a run holds the lease of that name; unique, so that one process gets it.
+    lease = models.CharField(_("lease"), max_length=50, null=True)  # noqa: DJ001
+    lease_until = models.DateTimeField(_("lease until"), null=True)
+
+    class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
+        default_permissions = ("view",)
+        constraints: ClassVar = [
+            models.UniqueConstraint("lease", name="nucleus_ledger_verification_lease")
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.mode} {self.result}"
+
+
+class Finding(models.Model):
+    """One thing a verification found wrong, as `core.chain.Finding` says it."""
+
+    verification = models.ForeignKey(
+        Verification, models.CASCADE, related_name="findings", verbose_name=_("verification")
+    )
+    kind = models.CharField(_("kind"), max_length=40)
+    stream = models.CharField(_("stream"), max_length=250)
+    sequence = models.BigIntegerField(_("sequence"), null=True)
+    record_id = models.TextField(_("record id"), null=True)  # noqa: DJ001
+    fields = models.JSONField(_("fields"), default=list)
+    expected = models.JSONField(_("expected"), null=True)
+    actual = models.JSONField(_("actual"), null=True)
+    message = models.TextField(_("message"))
+
+    class Meta:
+        verbose_name = _("finding")
+        verbose_name_plural = _("findings")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.stream}:{self.sequence}"
+
+
+class StreamStatus(models.Model):
+    """What the last verification says of a stream; kept apart so that storing it never waits."""
+
+    class Result(models.TextChoices):
+        INTACT = "intact", _("intact")
+        ACKNOWLEDGED = "acknowledged", _("acknowledged")
+        TAMPERED = "tampered", _("tampered")
+
+    stream = models.OneToOneField(
+        Stream, models.PROTECT, primary_key=True, related_name="status", verbose_name=_("stream")
+    )
+    result = models.CharField(_("result"), max_length=20, choices=Result.choices)
+    length = models.BigIntegerField(_("verified entries"))
+    head_hash = HashField(_("hash there"), null=True)
+    verified_at = models.DateTimeField(_("verified"))
+    full_at = models.DateTimeField(_("fully verified"))
+    verification = models.ForeignKey(
+        Verification, models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+
+    class Meta:
+        verbose_name = _("stream status")
+        verbose_name_plural = _("stream statuses")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.stream_id} {self.result} through {self.length}"

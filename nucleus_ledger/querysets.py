@@ -1,0 +1,149 @@
+"""The query sets of streams and entries: how entries are appended, read and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ValidationError
+from django.db import router
+
+from nucleus_ledger import appending, modules, verification
+from nucleus_ledger.append_only import AppendOnlyQuerySet
+from nucleus_ledger.core.record import Record
+from nucleus_ledger.errors import InvalidData, NotFound
+
+if TYPE_CHECKING:
+    from nucleus_ledger.core.report import Report
+    from nucleus_ledger.models import Entry, Stream
+
+
+class StreamQuerySet(AppendOnlyQuerySet):
+    """Streams. `create(name=…)` makes an empty one; nothing changes or removes one."""
+
+
+class EntryQuerySet(AppendOnlyQuerySet):
+    """Entries. Appending ignores the filters of the query set and keeps its database."""
+
+    def append(
+        self,
+        stream: str | Stream,
+        payload: Any,
+        *,
+        record_id: str | None = None,
+        meta: Any = None,
+        timestamp: int | None = None,
+        expected_length: int | None = None,
+        idempotent: bool = False,
+    ) -> Entry:
+        """Append one entry and return it. The stream stays locked until the transaction ends.
+
+        Raises `InvalidData` (and its child `Serialization`), `IntegrityFailed`, `StreamConflict`
+        or `DuplicateRecord` before anything is written, and Django's database errors.
+        """
+        record = Record(stream, payload, record_id, timestamp, meta)  # type: ignore[arg-type]
+        return appending.append_records(
+            [record],
+            using=self._write_alias(),
+            expected_length=expected_length,
+            idempotent=idempotent,
+        )[0]
+
+    append.alters_data = True  # type: ignore[attr-defined]
+
+    def append_batch(
+        self, records: Iterable[Record | Mapping[str, Any]], *, idempotent: bool = False
+    ) -> list[Entry]:
+        """Append all records, of any streams, or none; return their entries in the same order."""
+        return appending.append_records(
+            list(records), using=self._write_alias(), idempotent=idempotent
+        )
+
+    append_batch.alters_data = True  # type: ignore[attr-defined]
+
+    def load_entry(self, hash: str) -> Entry | None:
+        """Return the entry of that hash, or None."""
+        try:
+            return self.filter(pk=hash).first()
+        except ValidationError:  # not 64 hex digits: no entry has such a hash
+            return None
+
+    def load_entries_range(
+        self, stream: str, from_hash: str | None = None, limit: int = 100
+    ) -> list[Entry]:
+        """Return up to `limit` entries in chain order, beginning with that of `from_hash`."""
+        if type(limit) is not int or limit < 0:
+            raise InvalidData(f"limit is not a whole number >= 0: {limit!r}")
+        entries = self.in_chain_order(stream)
+        if from_hash is not None:
+            first = self.load_entry(from_hash)
+            if first is None or first.stream.name != stream:
+                raise NotFound(f"stream {stream!r} has no entry of hash {from_hash!r}")
+            entries = entries.filter(sequence__gte=first.sequence)
+        return list(entries[:limit])
+
+    def in_chain_order(self, stream: str) -> EntryQuerySet:
+        """Return a lazy query set of a stream's entries, first to last."""
+        return self.filter(stream__name=stream).select_related("stream").order_by("sequence")
+
+    def get_by_id(self, stream: str, record_id: str) -> Entry:
+        """Return the entry of that record; raises `Entry.EntryNotFound`."""
+        found: Entry | None = self.in_chain_order(stream).filter(record_id=record_id).first()
+        if found is None:
+            raise self.model.EntryNotFound(f"stream {stream!r} has no record {record_id!r}")
+        return found
+
+    def latest_hash(self, stream: str) -> str | None:
+        """Return the hash of the stream's last entry, read from the entries; None if empty."""
+        last = self.in_chain_order(stream).reverse().values_list("hash", flat=True).first()
+        return None if last is None else str(last)
+
+    def query(self, **filters: Any) -> EntryQuerySet:
+        """Narrow by the filters that the configured modules declare, all together (AND)."""
+        return modules.query(self, filters)
+
+    def verify_integrity(self, stream: str | None = None, **options: Any) -> Report:
+        """Verify one stream or all, store the verification and return its report.
+
+        Raises nothing for a broken chain; `NotFound` for an unknown stream. Options are those of
+        `verification.verify`.
+        """
+        streams = None if stream is None else [stream]
+        return verification.verify(self.db, streams, **options)
+
+    verify_integrity.alters_data = True  # type: ignore[attr-defined]
+
+    async def aappend(self, stream: str | Stream, payload: Any, **options: Any) -> Entry:
+        return await sync_to_async(self.append)(stream, payload, **options)
+
+    aappend.alters_data = True  # type: ignore[attr-defined]
+
+    async def aappend_batch(
+        self, records: Iterable[Record | Mapping[str, Any]], *, idempotent: bool = False
+    ) -> list[Entry]:
+        return await sync_to_async(self.append_batch)(records, idempotent=idempotent)
+
+    aappend_batch.alters_data = True  # type: ignore[attr-defined]
+
+    async def aload_entry(self, hash: str) -> Entry | None:
+        return await sync_to_async(self.load_entry)(hash)
+
+    async def aload_entries_range(
+        self, stream: str, from_hash: str | None = None, limit: int = 100
+    ) -> list[Entry]:
+        return await sync_to_async(self.load_entries_range)(stream, from_hash, limit)
+
+    async def aget_by_id(self, stream: str, record_id: str) -> Entry:
+        return await sync_to_async(self.get_by_id)(stream, record_id)
+
+    async def alatest_hash(self, stream: str) -> str | None:
+        return await sync_to_async(self.latest_hash)(stream)
+
+    async def averify_integrity(self, stream: str | None = None, **options: Any) -> Report:
+        return await sync_to_async(self.verify_integrity)(stream, **options)
+
+    averify_integrity.alters_data = True  # type: ignore[attr-defined]
+
+    def _write_alias(self) -> str:
+        return self._db or router.db_for_write(self.model, **self._hints)
