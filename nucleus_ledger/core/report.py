@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nucleus_ledger.core.chain import Finding
@@ -54,7 +54,6 @@ class StreamReport:
     findings_digest: str | None = None
     result: Result = "unknown"
     based_on: str | None = None
-    head_timestamp: int | None = None
 
     @property
     def intact(self) -> bool | None:
@@ -73,7 +72,7 @@ class StreamReport:
             "entries_checked": self.entries_checked,
             "head_hash": self.head_hash,
             "assurance": "chain",
-            "assured_through": None if self.checked_to is None else self.checked_to,
+            "assured_through": self.checked_to,
             "based_on": self.based_on,
             "findings": [finding.as_dict() for finding in self.findings],
         }
@@ -96,8 +95,6 @@ class Report:
     errors: Sequence[str] = ()
     problems: Sequence[Problem] = ()
     verification: int | None = None
-    stopped_early: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def result(self) -> Result:
@@ -106,7 +103,7 @@ class Report:
         if "tampered" in results:
             return "tampered"
         # Empty streams say nothing either way, but something must have been checked.
-        if self.errors or self.stopped_early or not (results - {"unknown"}):
+        if self.errors or not (results - {"unknown"}):
             return "unknown"
         if "acknowledged" in results:
             return "acknowledged"

@@ -1,0 +1,82 @@
+"""Findings that an owner put on record in `nucleus.incidents`.
+
+An acknowledgement settles the history up to the length it names: a later full verification that
+finds exactly the same there, and nothing behind, is acknowledged and not tampered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+
+from nucleus_ledger.conf import INCIDENTS
+from nucleus_ledger.core import canonical, hashing
+from nucleus_ledger.core.chain import Head
+from nucleus_ledger.errors import Deserialization
+
+TYPE = "findings_acknowledged"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The digest of all findings of one full run, and the head as it stood at that run."""
+
+    head: Head
+    digest: str
+
+
+def payload(head: Head, digest: str, **details: Any) -> dict[str, Any]:
+    """Return the payload of an acknowledgement's entry; `read` is its inverse."""
+    return {
+        "type": TYPE,
+        "stream": head.stream,
+        "ledger": head.ledger,
+        "length": head.length,
+        "head_hash": head.head_hash,
+        "head_timestamp": head.head_timestamp,
+        "beyond": head.beyond,
+        "digest": digest,
+        **details,
+    }
+
+
+def read_all(using: str) -> dict[str, tuple[Acknowledgement, ...]]:
+    """Return the acknowledgements of each stream, oldest first, as the entries' texts say them.
+
+    An entry whose text does not have its hash acknowledges nothing.
+    """
+    entries = (
+        apps.get_model("nucleus_ledger", "Entry")
+        ._base_manager.using(using)
+        .filter(stream__name=INCIDENTS, payload__type=TYPE)
+        .order_by("sequence")
+        .values_list("serialized", "hash")
+    )
+    found: dict[str, tuple[Acknowledgement, ...]] = {}
+    for serialized, digest in entries.iterator(chunk_size=500):
+        acknowledgement = _read(serialized, digest)
+        if acknowledgement:
+            name = acknowledgement.head.stream
+            found[name] = (*found.get(name, ()), acknowledgement)
+    return found
+
+
+def _read(serialized: str, digest: str) -> Acknowledgement | None:
+    if hashing.hash_text(serialized) != digest:
+        return None
+    try:
+        document = canonical.loads(serialized)
+        said = document["payload"]  # type: ignore[index,call-overload]
+        head = Head(
+            said["stream"],
+            said["ledger"],
+            said["length"],
+            said["head_hash"],
+            said["head_timestamp"],
+            said["beyond"],
+        )
+        return Acknowledgement(head, said["digest"])
+    except (Deserialization, KeyError, TypeError):
+        return None

@@ -1,0 +1,300 @@
+"""Canonical JSON (RFC 8785, JCS): what may go in, the one text for it, and what comes back.
+
+rfc8785 is the judge. orjson carries the documents for which it provably writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, NoReturn
+from uuid import UUID
+
+import rfc8785
+
+from nucleus_ledger.errors import Deserialization, Serialization
+
+try:
+    import orjson
+except ImportError:  # an offline verifier needs no more than rfc8785
+    orjson = None  # type: ignore[assignment]
+
+JSONValue = Any  # a dict with str keys, list, str, int, float, bool or None, all the way down
+
+MAX_SAFE_INTEGER = 2**53 - 1
+Convert = Callable[[object], object]
+
+# What stands where a value can stand is looked at; inside a string a match costs time, not truth.
+_NEEDS_A_LOOK = re.compile(rb"[:,\[]-?(?:[0-9]{16}|[0-9]+[.e])")
+# Number tokens that orjson may write otherwise than ECMAScript does (RFC 8785 section 3.2.2.3):
+# with an exponent, a fraction of zero, a tiny value, or more digits than are exact.
+_DOUBTFUL_NUMBER = re.compile(
+    rb"[:,\[]-?(?:[0-9]{16}|[0-9]+(?:\.[0-9]+)?e|[0-9]+\.0+[,}\]]|0\.00000)"
+)
+# Keys are sorted by UTF-16 code units (section 3.2.3); bytes of UTF-8 sort the same way unless a
+# character beyond U+FFFF is there.
+_ASTRAL = re.compile(rb"[\xf0-\xf4]")
+_LONG_INTEGER = re.compile(r"[0-9]{16}")
+_LONG_INTEGER_BYTES = re.compile(rb"[0-9]{16}")
+
+
+class _Refused(Exception):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.steps: list[str] = []
+
+
+def plain(
+    value: object, *, path: str = "payload", max_depth: int = 64, convert: Convert | None = None
+) -> JSONValue:
+    """Return `value` as plain JSON values, converted without loss.
+
+    Raises `Serialization` naming the path of what has no JSON form. `convert` is asked about types
+    unknown here; it returns a replacement, or raises `TypeError`.
+    """
+    try:
+        return _plain(value, max_depth, convert)
+    except _Refused as exc:
+        where = path + "".join(reversed(exc.steps))
+        raise Serialization(f"{where}: {exc.reason}") from None
+
+
+def dumps(value: JSONValue) -> str:
+    """Return the RFC 8785 text of a plain value; raises `Serialization` if it has none."""
+    text = _fast_dumps(value)
+    return _rfc8785(value).decode() if text is None else text.decode()
+
+
+def loads(text: str | bytes) -> JSONValue:
+    """Return the value of a JSON text, the same on every road: the ledger's one decoder.
+
+    JSON has one number type, so an integer beyond ±(2^53-1) comes back as a float. Raises
+    `Deserialization` for what is no JSON, and for NaN, infinities and lone surrogates.
+    """
+    if orjson is not None:
+        long = _LONG_INTEGER if isinstance(text, str) else _LONG_INTEGER_BYTES
+        if not long.search(text):  # type: ignore[arg-type]
+            try:
+                return orjson.loads(text)
+            except orjson.JSONDecodeError:
+                pass  # too deep for it, perhaps; the other road has the final word
+    return _loads_with_json(text)
+
+
+def same(a: JSONValue, b: JSONValue) -> bool:
+    """Whether two values are the same JSON: numbers by value; true is not 1, null is not 0."""
+    kind = type(a)
+    if kind is not type(b):
+        return {kind, type(b)} == {int, float} and a == b
+    if kind is dict:
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if kind is list:
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def is_canonical(text: str, value: JSONValue, *, deep: bool = False) -> bool:
+    """Whether `text` is the RFC 8785 form of `value`; requires value == loads(text).
+
+    `deep` asks rfc8785 also where the fast serializer provably writes the same.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    try:
+        fast = None if deep else _fast_dumps(value)
+        return data == (_rfc8785(value) if fast is None else fast)
+    except Serialization:
+        return False
+
+
+def _plain(value: object, depth: int, convert: Convert | None) -> JSONValue:
+    kind = type(value)
+    if kind is str:
+        _check_text(value)  # type: ignore[arg-type]
+        return value
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:  # type: ignore[operator]
+            raise _Refused("an integer beyond ±(2^53-1) is not exact in JSON")
+        return value
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]
+            raise _Refused(f"{value} has no JSON form")
+        return value
+    if isinstance(value, enum.Enum):  # before str and int, which an enum may also be
+        return _plain(value.value, depth, convert)
+    if isinstance(value, dict):
+        return _plain_object(value, depth, convert)
+    if isinstance(value, (list, tuple)):
+        return _plain_array(value, depth, convert)
+    return _plain(_converted(value, convert), depth, convert)
+
+
+def _plain_object(value: dict[Any, Any], depth: int, convert: Convert | None) -> dict[str, Any]:
+    if depth < 1:
+        raise _Refused("nested deeper than MAX_DEPTH")
+    result: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _Refused(f"the key {key!r:.100} is not a string")
+        try:
+            _check_text(key)
+        except _Refused as exc:
+            raise _Refused(f"in the key {ascii(key)[:100]}: {exc.reason}") from None
+        try:
+            result[str(key)] = _plain(item, depth - 1, convert)
+        except _Refused as exc:
+            exc.steps.append(f".{key}" if key.isidentifier() else f"[{ascii(key)[:100]}]")
+            raise
+    return result
+
+
+def _plain_array(
+    value: list[Any] | tuple[Any, ...], depth: int, convert: Convert | None
+) -> list[Any]:
+    if depth < 1:
+        raise _Refused("nested deeper than MAX_DEPTH")
+    result = []
+    for index, item in enumerate(value):
+        try:
+            result.append(_plain(item, depth - 1, convert))
+        except _Refused as exc:
+            exc.steps.append(f"[{index}]")
+            raise
+    return result
+
+
+def _converted(value: object, convert: Convert | None) -> object:
+    """Return a replacement for a value of another type. Loses nothing, or refuses."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()  # microseconds and offset included, where it has them
+    if isinstance(value, timedelta):
+        return _duration(value)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise _Refused(f"{value} has no JSON form")
+        return str(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if convert is not None:
+        try:
+            return convert(value)
+        except TypeError:
+            pass
+    raise _Refused(f"{type(value).__name__} has no JSON form here")
+
+
+def _duration(value: timedelta) -> str:
+    """Write an ISO 8601 duration as `[-]P<days>DT<hours>H<minutes>M<seconds>[.<micros>]S`."""
+    sign, value = ("-", -value) if value < timedelta(0) else ("", value)
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{value.microseconds:06d}" if value.microseconds else ""
+    return f"{sign}P{value.days}DT{hours:02d}H{minutes:02d}M{seconds:02d}{fraction}S"
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise _Refused("U+0000 cannot be stored")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _Refused("a lone surrogate is no character") from None
+
+
+def _fast_dumps(value: JSONValue) -> bytes | None:
+    """Return orjson's bytes where they are those of RFC 8785, otherwise None."""
+    if orjson is None:
+        return None
+    try:
+        data = orjson.dumps(
+            value,
+            option=orjson.OPT_SORT_KEYS
+            | orjson.OPT_PASSTHROUGH_DATACLASS
+            | orjson.OPT_PASSTHROUGH_DATETIME
+            | orjson.OPT_PASSTHROUGH_SUBCLASS,
+        )
+    except orjson.JSONEncodeError:
+        return None
+    if data[:1] not in b'{["' or (_NEEDS_A_LOOK.search(data) and _DOUBTFUL_NUMBER.search(data)):
+        return None
+    if not data.isascii() and _ASTRAL.search(data):
+        return None
+    # It writes NaN and infinities as null, where the judge refuses them.
+    return None if b"null" in data and not _is_finite(value) else data
+
+
+def _is_finite(value: JSONValue) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is dict:
+        return all(map(_is_finite, value.values()))
+    return kind is not list or all(map(_is_finite, value))
+
+
+def _rfc8785(value: JSONValue) -> bytes:
+    try:
+        return rfc8785.dumps(value)
+    # A lone surrogate in a key and deep nesting leave rfc8785 0.1.4 under foreign names.
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as exc:
+        raise Serialization(f"no canonical form: {type(exc).__name__}: {exc}") from exc
+
+
+def _loads_with_json(text: str | bytes) -> JSONValue:
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        if "\\u" in text or not text.isascii():
+            text.encode()
+        value = json.loads(
+            text, parse_int=_integer, parse_float=_float, parse_constant=_no_constant
+        )
+        if "\\u" in text:
+            _refuse_surrogates(value)
+        return value
+    except (ValueError, RecursionError) as exc:
+        reason = "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+        raise Deserialization(reason) from exc
+
+
+def _integer(token: str) -> int | float:
+    if len(token) > 17 or not -MAX_SAFE_INTEGER <= int(token) <= MAX_SAFE_INTEGER:
+        return _float(token)
+    return int(token)
+
+
+def _float(token: str) -> float:
+    value = float(token)
+    if math.isinf(value):
+        raise ValueError(f"the number {token[:40]} is too large")
+    return value
+
+
+def _no_constant(token: str) -> NoReturn:
+    raise ValueError(f"{token} is no JSON")
+
+
+def _refuse_surrogates(value: JSONValue) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            key.encode()
+            _refuse_surrogates(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_surrogates(item)

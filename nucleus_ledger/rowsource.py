@@ -1,0 +1,222 @@
+"""Reads streams and entries for verification: heads in one statement, rows in bounded windows.
+
+History is append-only, so the entries below a length once read are a stable prefix: no long
+transaction is needed, and writers are not waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nucleus_ledger.core import canonical, hashing
+from nucleus_ledger.core.chain import Finding, Head, Row, Unreadable
+from nucleus_ledger.errors import Deserialization
+from nucleus_ledger.fields import shown
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_WINDOW_BYTES = 4 << 20
+_WINDOW_ROWS = 2000
+_FIRST_WINDOW = 64
+_BEYOND_ALL = (1 << 63) - 1
+
+# One snapshot for the length and for what stands behind it: a live append cannot come between.
+_HEADS = """
+SELECT s.id, s.name, s.ledger, s.length, s.head_hash, s.head_timestamp,
+  EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence >= s.length)
+  OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL)
+FROM nucleus_ledger_stream s
+"""
+_COLUMNS = {
+    "postgresql": "sequence, record_id, timestamp, payload::text, meta::text, prev_hash, hash, "
+    "serialized",
+    "sqlite": "sequence, record_id, timestamp, payload, meta, prev_hash, hash, serialized",
+}
+_FROM = "FROM nucleus_ledger_entry WHERE stream_id = %s"
+# Steps from one stream id to the next along the index, so its cost is that of the streams.
+_ORPHANS = """
+WITH RECURSIVE ids(id) AS (
+  SELECT MIN(stream_id) FROM nucleus_ledger_entry
+  UNION ALL
+  SELECT (SELECT MIN(e.stream_id) FROM nucleus_ledger_entry e WHERE e.stream_id > ids.id)
+  FROM ids WHERE ids.id IS NOT NULL
+)
+SELECT id FROM ids
+WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM nucleus_ledger_stream s WHERE s.id = ids.id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStream:
+    """A stream's key and what its row says."""
+
+    id: int
+    head: Head
+
+
+def read_heads(
+    connection: BaseDatabaseWrapper, names: Sequence[str] | None = None
+) -> list[StoredStream]:
+    """Return the streams, all or those named, in the byte order of their names."""
+    with connection.cursor() as cursor, _any_text(connection):
+        cursor.execute(_HEADS)
+        rows = cursor.fetchall()
+    wanted = None if names is None else set(names)
+    streams = []
+    for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
+        if wanted is None or name in wanted:
+            head = None if head_hash is None else shown(head_hash)
+            streams.append(
+                StoredStream(
+                    stream_id, Head(name, ledger, length, head, head_timestamp, bool(beyond))
+                )
+            )
+    return sorted(streams, key=lambda stream: str(stream.head.stream).encode(errors="replace"))
+
+
+def read_rows(
+    connection: BaseDatabaseWrapper, stream_id: int, start: int, end: object
+) -> Iterator[Row]:
+    """Yield the rows of a stream with start <= sequence < end, in order.
+
+    From 0 there is no lower bound, so that a row numbered below it is seen. Windows are ranges of
+    sequence, not row counts, so that rows repeated under one number are all read.
+    """
+    stop = end if type(end) is int else _BEYOND_ALL
+    low, size = start, _FIRST_WINDOW
+    while low < stop:
+        high = min(low + size, stop)
+        rows = _window(connection, stream_id, None if low == 0 else low, high)
+        yield from map(_row, rows)
+        if rows:
+            held = sum(len(row[-1]) for row in rows if isinstance(row[-1], (str, bytes)))
+            fitting = _WINDOW_BYTES * len(rows) // max(held, 1)
+            size = max(1, min(_WINDOW_ROWS, 2 * size, fitting))
+            low = high
+        else:
+            following = _first_at(connection, stream_id, high, stop)
+            if following is None:
+                return
+            low = following
+
+
+def read_hash(connection: BaseDatabaseWrapper, stream_id: int, sequence: int) -> str | None:
+    """Return the stored hash at a place in a stream."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT hash {_FROM} AND sequence = %s", [stream_id, sequence])
+        row = cursor.fetchone()
+    return None if row is None else shown(row[0])
+
+
+def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
+    """Return a `missing_stream` finding for each group of entries without a stream row."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ORPHANS)
+        ids = [row[0] for row in cursor.fetchall()]
+        conditions = [(f"{_FROM}", [stream_id]) for stream_id in ids]
+        conditions.append(("FROM nucleus_ledger_entry WHERE stream_id IS NULL", []))
+        findings = []
+        for condition, parameters in conditions:
+            columns = _COLUMNS[connection.vendor]
+            with _any_text(connection):
+                cursor.execute(
+                    f"SELECT {columns} {condition} ORDER BY sequence LIMIT 1", parameters
+                )
+                row = cursor.fetchone()
+            if row is not None:
+                findings.append(_orphan(_row(row), parameters[0] if parameters else None))
+    return findings
+
+
+def _orphan(row: Row, stream_id: object) -> Finding:
+    name = f"#{stream_id}"
+    if hashing.hash_text(row.serialized) == row.hash:
+        try:
+            document = canonical.loads(row.serialized)
+        except Deserialization:
+            document = None
+        if isinstance(document, dict) and isinstance(document.get("stream"), str):
+            name = str(document["stream"])[:200]
+    sequence = row.sequence if type(row.sequence) is int else None
+    return Finding(
+        "missing_stream",
+        name,
+        sequence,
+        None,
+        (),
+        None,
+        str(stream_id),
+        "entries stand here without a row of their stream",
+    )
+
+
+def _window(
+    connection: BaseDatabaseWrapper, stream_id: int, low: int | None, high: int
+) -> list[tuple[Any, ...]]:
+    columns = _COLUMNS[connection.vendor]
+    lower = "" if low is None else "AND sequence >= %s "
+    parameters = [stream_id, high] if low is None else [stream_id, low, high]
+    with connection.cursor() as cursor, _any_text(connection):
+        # The hash breaks ties, so that a tampered stream gives the same findings every time.
+        cursor.execute(
+            f"SELECT {columns} {_FROM} {lower}AND sequence < %s ORDER BY sequence, hash", parameters
+        )
+        return cursor.fetchall()
+
+
+def _first_at(
+    connection: BaseDatabaseWrapper, stream_id: int, low: int, high: int
+) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT MIN(sequence) {_FROM} AND sequence >= %s AND sequence < %s",
+            [stream_id, low, high],
+        )
+        found = cursor.fetchone()[0]
+    return None if found is None else int(found)
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    sequence, record_id, timestamp, payload, meta, prev_hash, hash_, serialized = columns
+    return Row(
+        sequence,
+        record_id,
+        timestamp,
+        _document(payload),
+        # The rule writes no meta for null, so a JSON null in its column was put there by hand.
+        Unreadable("null") if meta == "null" else _document(meta),
+        None if prev_hash is None else shown(prev_hash),
+        shown(hash_),
+        serialized if isinstance(serialized, str) else ascii(serialized),
+    )
+
+
+def _document(text: Any) -> Any:
+    if text is None:
+        return None
+    try:
+        return canonical.loads(text)
+    except (Deserialization, TypeError):
+        return Unreadable(text if isinstance(text, str) else ascii(text))
+
+
+@contextmanager
+def _any_text(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let SQLite hand over text that is no UTF-8, to be found rather than to stop the walk."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    raw = connection.connection
+    before, raw.text_factory = raw.text_factory, _decode_anything
+    try:
+        yield
+    finally:
+        raw.text_factory = before
+
+
+def _decode_anything(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

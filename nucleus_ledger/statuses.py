@@ -1,0 +1,195 @@
+"""Stores verifications: the run, its findings, and the status of each stream it read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import InternalError, OperationalError, transaction
+
+from nucleus_ledger.checking import Base
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.report import Report, StreamReport
+
+if TYPE_CHECKING:
+    from nucleus_ledger.models import StreamStatus, Verification
+
+_AT_ONCE = 500
+_READ_ONLY = ("readonly database", "read-only", "read only")
+
+
+def begin(using: str, **fields: Any) -> Verification | None:
+    """Store a run as running and return it; None where the database takes no writes."""
+    model = apps.get_model("nucleus_ledger", "Verification")
+    try:
+        with transaction.atomic(using=using):
+            run: Verification = model._base_manager.using(using).create(**fields)
+    except (OperationalError, InternalError) as exc:
+        if any(words in str(exc) for words in _READ_ONLY):
+            return None
+        raise
+    return run
+
+
+def bases(using: str, stream_ids: Iterable[int]) -> dict[int, StreamStatus]:
+    """Return the stored status of the streams, by stream key."""
+    model = apps.get_model("nucleus_ledger", "StreamStatus")
+    found: dict[int, StreamStatus] = {}
+    for part in _parts(list(stream_ids)):
+        found.update(
+            (status.stream_id, status)
+            for status in model._base_manager.using(using).filter(stream_id__in=part)
+        )
+    return found
+
+
+def as_base(status: StreamStatus) -> Base:
+    label = "an earlier verification"
+    if status.verification_id:
+        label = f"verification {status.verification_id} of {status.verified_at.isoformat()}"
+    return Base(status.length, status.head_hash, status.result, label)
+
+
+def is_stale(status: StreamStatus, now: datetime) -> bool:
+    """Whether the last full reading lies too far back for an incremental one to rest on."""
+    age: timedelta = now - status.full_at
+    return age > conf.full_max_age
+
+
+def finish(
+    using: str, run: Verification, report: Report, stream_ids: dict[str, int], started: datetime
+) -> None:
+    """Store the result of a run, its findings up to the limit, and the streams' statuses."""
+    with transaction.atomic(using=using):
+        run.finished_at = datetime.fromisoformat(report.finished_at)
+        run.result = report.result
+        run.streams, run.entries = len(report.streams), report.entries
+        run.findings_total = report.findings_total
+        run.warnings = [*report.warnings, *report.errors]
+        run.lease = run.lease_until = None
+        run.save(using=using)
+        _store_findings(using, run, report.findings)
+        known = [stream for stream in report.streams if stream.name in stream_ids]
+        for part in _parts(known):
+            _store_statuses(using, run, part, stream_ids, started)
+
+
+def stored_findings(using: str, status: StreamStatus, name: str) -> list[Finding]:
+    """Return what the verification behind a status found in its stream."""
+    model = apps.get_model("nucleus_ledger", "Finding")
+    rows = model._base_manager.using(using).filter(
+        verification_id=status.verification_id, stream=name
+    )
+    return [
+        Finding(
+            row.kind,
+            row.stream,
+            row.sequence,
+            row.record_id,
+            tuple(row.fields),
+            row.expected,
+            row.actual,
+            row.message,
+        )
+        for row in rows.order_by("pk")
+    ]
+
+
+def _store_findings(using: str, run: Verification, findings: Sequence[Finding]) -> None:
+    model = apps.get_model("nucleus_ledger", "Finding")
+    model._base_manager.using(using).bulk_create(
+        (
+            model(
+                verification_id=run.pk,
+                kind=finding.kind,
+                stream=finding.stream,
+                sequence=finding.sequence,
+                record_id=finding.record_id,
+                fields=list(finding.fields),
+                expected=finding.expected,
+                actual=finding.actual,
+                message=finding.message,
+            )
+            for finding in findings
+        ),
+        batch_size=_AT_ONCE,
+    )
+
+
+def _store_statuses(
+    using: str,
+    run: Verification,
+    streams: Sequence[StreamReport],
+    stream_ids: dict[str, int],
+    started: datetime,
+) -> None:
+    model = apps.get_model("nucleus_ledger", "StreamStatus")
+    manager = model._base_manager.using(using)
+    stored = {
+        status.stream_id: status
+        for status in manager.select_for_update().filter(
+            stream_id__in=[stream_ids[stream.name] for stream in streams]
+        )
+    }
+    changed = []
+    for stream in streams:
+        before = stored.get(stream_ids[stream.name])
+        status = _status_after(model, stream, stream_ids[stream.name], before, run, started)
+        if status:
+            changed.append(status)
+    manager.bulk_create(
+        changed,
+        update_conflicts=True,
+        unique_fields=["stream"],
+        update_fields=[
+            "result",
+            "length",
+            "head_hash",
+            "verified_at",
+            "full_at",
+            "verification",
+        ],
+    )
+
+
+def _status_after(
+    model: Any,
+    stream: StreamReport,
+    stream_id: int,
+    before: StreamStatus | None,
+    run: Verification,
+    started: datetime,
+) -> StreamStatus | None:
+    """Return the status a run leaves behind; None where it leaves the stored one alone.
+
+    A run that began earlier than the stored one says nothing newer, unless it found something; an
+    incremental run never lifts a stored finding.
+    """
+    if stream.result == "unknown":
+        return None
+    if before and before.verified_at > started and stream.result != "tampered":
+        return None
+    if before and before.result == "tampered" and run.mode == "incremental":
+        return None
+    results = model.Result
+    result = {
+        "tampered": results.TAMPERED,
+        "acknowledged": results.ACKNOWLEDGED,
+    }.get(stream.result, results.INTACT)
+    status: StreamStatus = model(
+        stream_id=stream_id,
+        result=result,
+        length=stream.length,
+        head_hash=stream.head_hash,
+        verified_at=started,
+        full_at=before.full_at if before and stream.checked_from else started,
+        verification_id=run.pk,
+    )
+    return status
+
+
+def _parts(items: list[Any]) -> Iterable[list[Any]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))

@@ -1,0 +1,275 @@
+"""Verifies the ledger in a database: plans the streams, has them checked, stores and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from django.db import Error as DatabaseError
+from django.db import connections, router
+
+from nucleus_ledger import acknowledgements, guards, rowsource, statuses, workers
+from nucleus_ledger.checking import Options, Plan, check_stream
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core.report import Problem, Report, StreamReport
+from nucleus_ledger.errors import InvalidData, NotFound
+from nucleus_ledger.signals import verification_finished
+
+if TYPE_CHECKING:
+    from nucleus_ledger.models import StreamStatus, Verification
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a run gathers on its way."""
+
+    streams: list[StreamReport] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def verify(
+    using: str,
+    streams: Iterable[str] | None = None,
+    *,
+    mode: Literal["full", "incremental"] = "full",
+    deep: bool = False,
+    validate: bool = False,
+    fail_fast: bool = False,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    origin: str = "api",
+    user: str = "",
+    store: bool = True,
+    run: Verification | None = None,
+) -> Report:
+    """Verify all streams of a database, or those named, and return the report.
+
+    Raises `NotFound` for an unknown stream and `InvalidData` for a bad option; a broken chain
+    raises nothing, and a database error on the way stands in the report's `errors`. `progress` is
+    called with (entries done, entries in all). `run` is an already stored run to go on with.
+    """
+    if mode not in ("full", "incremental"):
+        raise InvalidData(f"mode is neither 'full' nor 'incremental': {mode!r}")
+    if type(workers) is not int or workers < 1:
+        raise InvalidData(f"workers is not a whole number >= 1: {workers!r}")
+    started = datetime.now(UTC)
+    names = None if streams is None else list(dict.fromkeys(streams))
+    options = Options(
+        conf.accepted_ledgers, conf.max_stored_findings, deep, validate, fail_fast
+    )
+    connection = connections[using]
+    standing = guards.inspect(connection)
+    stored = rowsource.read_heads(connection, names)
+    orphans = rowsource.find_orphans(connection)
+    _refuse_unknown(names, {item.head.stream for item in stored} | {o.stream for o in orphans})
+    if store and run is None:
+        run = statuses.begin(
+            using,
+            started_at=started,
+            origin=origin,
+            user=user,
+            mode=mode,
+            scope=names,
+            deep=deep,
+            validated=validate,
+        )
+    gathered = _Run()
+    if store and run is None:
+        gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
+    for orphan in orphans:
+        if names is None or orphan.stream in names:
+            gathered.streams.append(_orphan_report(orphan))
+    known = _known(using, stored, read_only=store and run is None, incremental=mode != "full")
+    plans = _plans(using, stored, known, mode, started, gathered)
+    _check_all(using, plans, options, workers, progress, gathered)
+    if mode == "incremental":
+        _keep_stored_findings(using, stored, known, gathered)
+    if not standing.ok:
+        gathered.warnings.append(f"guards in the database: {standing}")
+    report = Report(
+        mode=mode,
+        database=using,
+        ledger=conf.ledger_id,
+        started_at=started.isoformat(),
+        finished_at=datetime.now(UTC).isoformat(),
+        streams=_in_order(gathered.streams, options.limit),
+        guards=standing.as_dict(),
+        deep=deep,
+        validated=validate,
+        warnings=gathered.warnings,
+        errors=gathered.errors,
+        problems=gathered.problems[: options.limit],
+        verification=run.pk if run else None,
+    )
+    if run is not None:
+        ids = {item.head.stream: item.id for item in stored}
+        statuses.finish(using, run, report, ids, started)
+    verification_finished.send_robust(sender=Report, report=report, using=using)
+    return report
+
+
+def _refuse_unknown(names: list[str] | None, there: set[str]) -> None:
+    unknown = [name for name in names or () if name not in there]
+    if unknown:
+        raise NotFound(f"there is no stream named {', '.join(map(repr, unknown))}")
+
+
+def _known(
+    using: str, stored: Sequence[rowsource.StoredStream], *, read_only: bool, incremental: bool
+) -> dict[int, StreamStatus]:
+    """Return the statuses that earlier verifications stored.
+
+    A read-only copy may lag behind what was verified, so an incremental run there asks the
+    writable database, or refuses.
+    """
+    source = using
+    if read_only and incremental:
+        from django.apps import apps
+
+        source = router.db_for_write(apps.get_model("nucleus_ledger", "StreamStatus"))
+        if source == using:
+            raise InvalidData(
+                f"database {using!r} is read-only and there is no writable one to take the base "
+                "of an incremental verification from"
+            )
+    return statuses.bases(source, [item.id for item in stored])
+
+
+def _plans(
+    using: str,
+    stored: Sequence[rowsource.StoredStream],
+    known: dict[int, StreamStatus],
+    mode: str,
+    now: datetime,
+    gathered: _Run,
+) -> list[Plan]:
+    acknowledged = acknowledgements.read_all(using) if known else {}
+    plans = []
+    for item in stored:
+        status = known.get(item.id)
+        incremental = mode == "incremental" and status is not None
+        if status and status.result == "tampered":
+            incremental = False
+        elif status and incremental and statuses.is_stale(status, now):
+            incremental = False
+            gathered.warnings.append(
+                f"stream {item.head.stream!r} was last read in full more than FULL_MAX_AGE ago: "
+                "all of it is read"
+            )
+        plans.append(
+            Plan(
+                item.id,
+                item.head,
+                statuses.as_base(status) if status else None,
+                incremental,
+                acknowledged.get(item.head.stream, ()),
+            )
+        )
+    return plans
+
+
+def _check_all(
+    using: str,
+    plans: Sequence[Plan],
+    options: Options,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    gathered: _Run,
+) -> None:
+    total = sum(_expected_entries(plan) for plan in plans)
+    done = 0
+
+    def advance(entries: int) -> None:
+        nonlocal done
+        done += entries
+        if progress:
+            progress(done, total)
+
+    if progress:
+        progress(0, total)
+    try:
+        for report, problems in _checked(using, plans, options, workers, advance):
+            gathered.streams.append(report)
+            gathered.problems.extend(problems)
+            if options.fail_fast and report.findings_total:
+                break
+    except DatabaseError as exc:
+        gathered.errors.append(f"database error: {type(exc).__name__}: {exc}".strip())
+    except KeyboardInterrupt:
+        gathered.errors.append("interrupted")
+
+
+def _checked(
+    using: str,
+    plans: Sequence[Plan],
+    options: Options,
+    count: int,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[StreamReport, list[Problem]]]:
+    if count > 1 and len(plans) > 1:
+        for report, problems, _process in workers.check_streams(using, plans, options, count):
+            advance(report.entries_checked)
+            yield report, problems
+        return
+    for plan in plans:
+        yield check_stream(using, plan, options, advance)
+
+
+def _expected_entries(plan: Plan) -> int:
+    length = plan.head.length if type(plan.head.length) is int else 0
+    read_already = plan.known.length - 1 if plan.incremental and plan.known else 0
+    return max(length - max(read_already, 0), 0)
+
+
+def _keep_stored_findings(
+    using: str,
+    stored: Sequence[rowsource.StoredStream],
+    known: dict[int, StreamStatus],
+    gathered: _Run,
+) -> None:
+    """An incremental run hides no stored finding: the stream stays tampered, and says why."""
+    tampered = {
+        item.head.stream: known[item.id]
+        for item in stored
+        if item.id in known and known[item.id].result == "tampered"
+    }
+    for index, report in enumerate(gathered.streams):
+        status = tampered.get(report.name)
+        if status is None or report.findings_total:
+            continue
+        findings = tuple(statuses.stored_findings(using, status, report.name))
+        gathered.streams[index] = replace(
+            report, result="tampered", findings=findings, findings_total=max(len(findings), 1)
+        )
+        gathered.warnings.append(
+            f"stream {report.name!r}: the findings are those of verification "
+            f"{status.verification_id}; only a full verification lifts them"
+        )
+
+
+def _in_order(streams: list[StreamReport], limit: int) -> list[StreamReport]:
+    """Sort by the byte order of the names, and keep as many findings as a report may hold."""
+    ordered = sorted(streams, key=lambda stream: str(stream.name).encode(errors="replace"))
+    kept = []
+    for stream in ordered:
+        kept.append(replace(stream, findings=stream.findings[: max(limit, 0)]))
+        limit -= len(stream.findings)
+    return kept
+
+
+def _orphan_report(finding: Any) -> StreamReport:
+    return StreamReport(
+        name=finding.stream,
+        length=0,
+        head_hash=None,
+        checked_from=None,
+        checked_to=None,
+        entries_checked=0,
+        findings=(finding,),
+        findings_total=1,
+        result="tampered",
+    )
