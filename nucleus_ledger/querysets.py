@@ -99,7 +99,7 @@ class EntryQuerySet(AppendOnlyQuerySet):
         last = self.in_chain_order(stream).reverse().values_list("hash", flat=True).first()
         return None if last is None else str(last)
 
-    def query(self, **filters: Any) -> EntryQuerySet:
+    def matching(self, **filters: Any) -> EntryQuerySet:
         """Narrow by the filters that the configured modules declare, all together (AND)."""
         return modules.query(self, filters)
 

@@ -1,0 +1,1 @@
+from nucleus_ledger import guards
