@@ -133,6 +133,7 @@ def append_instance(instance: Entry, *, using: str) -> None:
     ]
     if computed:
         raise InvalidData(f"{', '.join(computed)}: computed by the ledger, not to be given")
+    instance.record_id = instance.record_id or None  # type: ignore[assignment]  # Django's default
     _append([_Draft(instance, "")], using, False, None, False)
 
 
@@ -237,7 +238,7 @@ def _record_of(instance: Entry) -> Record:
     return Record(
         stream=getattr(stream, "name", stream),
         payload=instance.payload,
-        record_id=instance.record_id or None,
+        record_id=instance.record_id,
         timestamp=instance.timestamp,
         meta=instance.meta,
     )

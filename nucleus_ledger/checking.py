@@ -198,6 +198,7 @@ def _report(
         findings_digest=found.digest.hexdigest() if count else None,
         result=result,
         based_on=known.label if start and known else None,
+        key=plan.stream_id,
     )
 
 

@@ -76,11 +76,17 @@ class Stream(AppendOnlyModel):
 
     aappend.alters_data = True  # type: ignore[attr-defined]
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
+    def save(
+        self,
+        force_insert: bool | tuple[ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
         """Create the empty stream. A stream that exists is only ever changed by an append."""
-        if not self._state.adding:
-            refuse("Stream.save()")
-        appending.create_stream(self, using=appending.database_of(self, *args, **kwargs))
+        if not self._state.adding or force_update or update_fields is not None:
+            refuse("Stream.save() of a stream that exists")
+        appending.create_stream(self, using=appending.database_of(self, using=using))
 
 
 class Entry(AppendOnlyModel):

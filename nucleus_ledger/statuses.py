@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
 
 _AT_ONCE = 500
+_HASH = re.compile("[0-9a-f]{64}")
 _READ_ONLY = ("readonly database", "read-only", "read only")
 
 
@@ -59,9 +61,7 @@ def is_stale(status: StreamStatus, now: datetime) -> bool:
     return age > conf.full_max_age
 
 
-def finish(
-    using: str, run: Verification, report: Report, stream_ids: dict[str, int], started: datetime
-) -> None:
+def finish(using: str, run: Verification, report: Report, started: datetime) -> None:
     """Store the result of a run, its findings up to the limit, and the streams' statuses."""
     with transaction.atomic(using=using):
         run.finished_at = datetime.fromisoformat(report.finished_at)
@@ -72,9 +72,10 @@ def finish(
         run.lease = run.lease_until = None
         run.save(using=using)
         _store_findings(using, run, report.findings)
-        known = [stream for stream in report.streams if stream.name in stream_ids]
-        for part in _parts(known):
-            _store_statuses(using, run, part, stream_ids, started)
+        # By key, and one each: a tampered table may hold a stream's row twice.
+        known = {stream.key: stream for stream in report.streams if stream.key is not None}
+        for part in _parts(list(known.values())):
+            _store_statuses(using, run, part, started)
 
 
 def stored_findings(using: str, status: StreamStatus, name: str) -> list[Finding]:
@@ -123,7 +124,6 @@ def _store_statuses(
     using: str,
     run: Verification,
     streams: Sequence[StreamReport],
-    stream_ids: dict[str, int],
     started: datetime,
 ) -> None:
     model = apps.get_model("nucleus_ledger", "StreamStatus")
@@ -131,15 +131,14 @@ def _store_statuses(
     stored = {
         status.stream_id: status
         for status in manager.select_for_update().filter(
-            stream_id__in=[stream_ids[stream.name] for stream in streams]
+            stream_id__in=[stream.key for stream in streams]
         )
     }
-    changed = []
-    for stream in streams:
-        before = stored.get(stream_ids[stream.name])
-        status = _status_after(model, stream, stream_ids[stream.name], before, run, started)
-        if status:
-            changed.append(status)
+    possible = (
+        _status_after(model, stream, stored.get(stream.key or 0), run, started)
+        for stream in streams
+    )
+    changed = [status for status in possible if status]
     manager.bulk_create(
         changed,
         update_conflicts=True,
@@ -158,7 +157,6 @@ def _store_statuses(
 def _status_after(
     model: Any,
     stream: StreamReport,
-    stream_id: int,
     before: StreamStatus | None,
     run: Verification,
     started: datetime,
@@ -180,10 +178,11 @@ def _status_after(
         "acknowledged": results.ACKNOWLEDGED,
     }.get(stream.result, results.INTACT)
     status: StreamStatus = model(
-        stream_id=stream_id,
+        stream_id=stream.key,
         result=result,
-        length=stream.length,
-        head_hash=stream.head_hash,
+        # A tampered row may hold anything here.
+        length=stream.length if type(stream.length) is int else 0,
+        head_hash=stream.head_hash if _HASH.fullmatch(str(stream.head_hash)) else None,
         verified_at=started,
         full_at=before.full_at if before and stream.checked_from else started,
         verification_id=run.pk,

@@ -80,12 +80,12 @@ def verify(
     gathered = _Run()
     if store and run is None:
         gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
-    for orphan in orphans:
-        if names is None or orphan.stream in names:
-            gathered.streams.append(_orphan_report(orphan))
     known = _known(using, stored, read_only=store and run is None, incremental=mode != "full")
     plans = _plans(using, stored, known, mode, started, gathered)
     _check_all(using, plans, options, workers, progress, gathered)
+    gathered.streams.extend(
+        _orphan_report(orphan) for orphan in orphans if names is None or orphan.stream in names
+    )
     if mode == "incremental":
         _keep_stored_findings(using, stored, known, gathered)
     if not standing.ok:
@@ -106,8 +106,7 @@ def verify(
         verification=run.pk if run else None,
     )
     if run is not None:
-        ids = {item.head.stream: item.id for item in stored}
-        statuses.finish(using, run, report, ids, started)
+        statuses.finish(using, run, report, started)
     verification_finished.send_robust(sender=Report, report=report, using=using)
     return report
 

