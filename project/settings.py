@@ -1,0 +1,66 @@
+"""Settings of the sample site, from the environment or a `.env` file; see `.env.example`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import environ
+
+from nucleus_ledger.storage import postgres_storage, sqlite_storage
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+SECRET_KEY = env.str("SECRET_KEY", "django-insecure-only-for-trying-the-sample-site-out")
+DEBUG = env.bool("DEBUG", False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+
+_url = env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'ledger.sqlite3'}")
+_sqlite, _, _path = _url.partition("sqlite:///")
+DATABASES = {"default": postgres_storage(_url) if _sqlite else sqlite_storage(_path)}
+
+NUCLEUS_LEDGER = {
+    "LEDGER_ID": env.str("LEDGER_ID", "nucleus-ledger-sample"),
+    "MODULES": ["nucleus_ledger.modules.ProofModule", "nucleus_ledger.modules.AssetModule"],
+}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "nucleus_ledger",
+    "project",
+]
+MIDDLEWARE = [
+    "nucleus_ledger.middleware.VerifyOnStartup",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+USE_TZ = True
+TIME_ZONE = "UTC"
