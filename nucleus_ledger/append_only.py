@@ -89,12 +89,21 @@ class AppendOnlyModel(models.Model):
         # The collector deletes without asking the manager; a listener stops it, for proxies too.
         pre_delete.connect(_refuse_delete, sender=cls, dispatch_uid=f"append-only {cls!r}")
 
-    def _save_table(self, *args: Any, **kwargs: Any) -> bool:
+    def _save_table(
+        self,
+        raw: bool = False,
+        cls: Any = None,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Any = None,
+    ) -> bool:
         """Stop what goes round `save()`: fixtures call `Model.save_base(obj, raw=True)`."""
         if not _restoring.get():
             refuse(f"{type(self).__name__}.save_base()")
-        kwargs["force_insert"] = True
-        return super()._save_table(*args, **kwargs)  # type: ignore[misc,no-any-return]
+        if type(self)._base_manager.using(using).filter(pk=self.pk).exists():
+            return True  # before the first flush the rows are still there
+        return bool(super()._save_table(raw, cls, True, False, using))  # type: ignore[misc]
 
 
 for _name in REFUSED_ON_MODELS:
