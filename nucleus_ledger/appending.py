@@ -30,6 +30,7 @@ from nucleus_ledger.errors import (
     DuplicateRecord,
     IntegrityFailed,
     InvalidData,
+    LedgerError,
     Serialization,
     StreamConflict,
 )
@@ -68,10 +69,10 @@ _IDS_PER_QUERY = 500
 
 @dataclass(slots=True)
 class _Draft:
-    """One entry on its way in; `where` names it in errors of a batch."""
+    """One entry on its way in; `index` is its place in a batch."""
 
     instance: Entry
-    where: str
+    index: int | None = None
     record: Record = field(init=False)
     payload_text: str = field(init=False)
     meta_text: str | None = field(init=False)
@@ -116,9 +117,9 @@ def append_records(
     batch = len(records) > 1
     drafts = []
     for index, record in enumerate(records):
-        where = f"records[{index}]: " if batch else ""
-        with _located(where):
-            drafts.append(_Draft(_instance_of(_as_record(record)), where))
+        place = index if batch else None
+        with _located(place):
+            drafts.append(_Draft(_instance_of(_as_record(record)), place))
     if expected_length is not None and (
         type(expected_length) is not int or expected_length < 0
     ):
@@ -134,7 +135,7 @@ def append_instance(instance: Entry, *, using: str) -> None:
     if computed:
         raise InvalidData(f"{', '.join(computed)}: computed by the ledger, not to be given")
     instance.record_id = instance.record_id or None  # type: ignore[assignment]  # Django's default
-    _append([_Draft(instance, "")], using, False, None, False)
+    _append([_Draft(instance)], using, False, None, False)
 
 
 def create_stream(stream: Stream, *, using: str) -> None:
@@ -180,7 +181,7 @@ def _append(
         pre_save.send(
             entry_model, instance=draft.instance, raw=False, using=using, update_fields=None
         )
-        with _located(draft.where):
+        with _located(draft.index):
             _prepare(draft, modules, reserved)
     names = sorted({draft.record.stream for draft in drafts}, key=str.encode)
     if expected_length is not None and len(names) > 1:
@@ -336,13 +337,17 @@ def _decide(
     for stream in streams.values():
         if expected_length is not None and stream.length != expected_length:
             raise StreamConflict(stream.name, expected_length, stream.length)
-        own = [draft for draft in drafts if draft.record.stream == stream.name]
-        stored = _stored_entries(connection, stream, own)
-        seen: dict[str, _Draft] = {}
-        for draft in own:
-            with _located(draft.where):
-                if not _is_duplicate(draft, stored, seen, idempotent):
-                    _place(draft, stream)
+    stored = {
+        name: _stored_entries(connection, stream, [d for d in drafts if d.record.stream == name])
+        for name, stream in streams.items()
+    }
+    seen: dict[tuple[str, str], _Draft] = {}
+    # In the caller's order, so that of several refusals the first record's is told.
+    for draft in drafts:
+        name = draft.record.stream
+        with _located(draft.index):
+            if not _is_duplicate(draft, stored[name], seen, idempotent):
+                _place(draft, streams[name])
 
 
 def _stored_entries(
@@ -372,7 +377,10 @@ def _stored_entries(
 
 
 def _is_duplicate(
-    draft: _Draft, stored: dict[str, Entry], seen: dict[str, _Draft], idempotent: bool
+    draft: _Draft,
+    stored: dict[str, Entry],
+    seen: dict[tuple[str, str], _Draft],
+    idempotent: bool,
 ) -> bool:
     record_id = draft.record.record_id
     if record_id is None:
@@ -380,11 +388,11 @@ def _is_duplicate(
     if record_id in stored:
         draft.stored = stored[record_id]
         equal = _equals_stored(draft, stored[record_id])
-    elif record_id in seen:
-        draft.same_as = seen[record_id]
-        equal = _equals_draft(draft, seen[record_id])
+    elif (draft.record.stream, record_id) in seen:
+        draft.same_as = seen[draft.record.stream, record_id]
+        equal = _equals_draft(draft, draft.same_as)
     else:
-        seen[record_id] = draft
+        seen[draft.record.stream, record_id] = draft
         return False
     if not (equal and idempotent):
         raise DuplicateRecord(draft.record.stream, record_id, equal=equal)
@@ -481,7 +489,7 @@ def _settle(drafts: list[_Draft], streams: dict[str, _LockedStream], using: str)
         instance.timestamp, instance.serialized = draft.timestamp, draft.serialized
         instance.payload = canonical.loads(draft.payload_text)
         instance.meta = None if draft.meta_text is None else canonical.loads(draft.meta_text)
-        instance._state.adding, instance._state.db = False, using
+        instance._state.adding, instance._state.db, instance.is_new = False, using, True
         stream = instance.stream
         stream.pk, stream.ledger, stream.length = locked.id, locked.ledger, locked.length
         stream.head_hash, stream.head_timestamp = locked.head_hash, locked.head_timestamp
@@ -496,15 +504,10 @@ def _result(draft: _Draft) -> Entry:
 
 
 @contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Say in an error which record of a batch it is about; its class and attributes stay."""
+def _located(index: int | None) -> Iterator[None]:
+    """Say in an error which record of a batch it is about."""
     try:
         yield
-    except InvalidData as exc:
-        if not where:
-            raise
-        raise type(exc)(f"{where}{exc}") from exc
-    except DuplicateRecord as exc:
-        if where:
-            exc.add_note(f"{where}not appended")
+    except LedgerError as exc:
+        exc.index = index
         raise

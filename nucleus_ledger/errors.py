@@ -8,7 +8,19 @@ from __future__ import annotations
 
 
 class LedgerError(Exception):
-    """Something the ledger refuses or cannot do."""
+    """Something the ledger refuses or cannot do.
+
+    `index` is the position of the record it is about in a batch, `reason` the message without it.
+    """
+
+    index: int | None = None
+
+    @property
+    def reason(self) -> str:
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return self.reason if self.index is None else f"records[{self.index}]: {self.reason}"
 
 
 class Database(LedgerError):
@@ -50,7 +62,8 @@ class StreamConflict(LedgerError):
         super().__init__(stream, expected, actual)
         self.stream, self.expected, self.actual = stream, expected, actual
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
         return f"stream {self.stream!r} has length {self.actual}, not {self.expected} as expected"
 
 
@@ -64,7 +77,8 @@ class DuplicateRecord(LedgerError):
     def __reduce__(self) -> tuple[object, ...]:
         return _duplicate_record, (self.stream, self.record_id, self.equal)
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
         content = "the same" if self.equal else "different"
         return (
             f"stream {self.stream!r} already holds record {self.record_id!r}, "

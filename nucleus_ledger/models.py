@@ -93,6 +93,8 @@ class Entry(AppendOnlyModel):
     """One entry. Every column is committed to by the hash, or is the hash."""
 
     EntryNotFound: ClassVar[type[NotFound]]
+    # Whether this instance was appended here, and not read: an idempotent append may do either.
+    is_new = False
 
     hash = HashField(_("hash"), primary_key=True)
     stream = models.ForeignKey(

@@ -183,8 +183,9 @@ def test_a_batch_is_all_or_nothing_and_names_the_bad_record(ledger_db: str) -> N
         with pytest.raises(error, match=r"^records\[6\]: "):
             Entry.objects.using(ledger_db).append_batch([*good, bad])
     twice = {"stream": "a", "payload": {}, "record_id": "x"}
-    with pytest.raises(DuplicateRecord):
+    with pytest.raises(DuplicateRecord, match=r"^records\[1\]: ") as caught:
         Entry.objects.using(ledger_db).append_batch([twice, twice])
+    assert caught.value.index == 1
     assert Entry.objects.using(ledger_db).count() == 0
     entries = Entry.objects.using(ledger_db).append_batch(good)
     assert [(entry.stream.name, entry.sequence) for entry in entries] == [

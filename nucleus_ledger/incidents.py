@@ -1,0 +1,65 @@
+"""Puts findings on record: the owner's way on from a chain that is known to be broken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from django.db import connections, transaction
+
+from nucleus_ledger import acknowledgements, appending, rowsource, verification
+from nucleus_ledger.conf import INCIDENTS
+from nucleus_ledger.core.record import Record
+from nucleus_ledger.errors import IntegrityFailed, InvalidData
+
+if TYPE_CHECKING:
+    from nucleus_ledger.core.report import Report, StreamReport
+    from nucleus_ledger.models import Entry
+
+
+def acknowledge(using: str, stream: str, *, reason: str, by: str = "") -> tuple[Entry, Report]:
+    """Record all findings of a stream, and return the entry and the verification behind it.
+
+    Reads the whole stream first. The record is an entry of `nucleus.incidents` with the digest of
+    the findings; appends to the stream go on afterwards. Raises `InvalidData` without a reason,
+    `IntegrityFailed` where there is nothing to acknowledge or it cannot be.
+    """
+    if not reason.strip():
+        raise InvalidData("reason is empty")
+    found = verification.verify(using, [stream], origin="acknowledge", user=by)
+    part = _tampered_part(found, stream)
+    head = rowsource.read_heads(connections[using], [stream])[0].head
+    payload = acknowledgements.payload(
+        head,
+        part.findings_digest or "",
+        reason=reason,
+        by=by,
+        findings_total=part.findings_total,
+        kinds=dict(Counter(finding.kind for finding in part.findings)),
+        verification=found.verification,
+    )
+    # Rolled back unless the stream is acknowledged then: half a record would help nobody.
+    with transaction.atomic(using=using):
+        (entry,) = appending.append_records([Record(INCIDENTS, payload)], using=using, reserved=True)
+        again = verification.verify(using, [stream], origin="acknowledge", user=by)
+        if again.result != "acknowledged":
+            raise IntegrityFailed(
+                f"stream {stream!r} changed while its findings were recorded: try again"
+            )
+    return entry, found
+
+
+def _tampered_part(report: Report, stream: str) -> StreamReport:
+    for error in report.errors:
+        raise IntegrityFailed(f"stream {stream!r} could not be read to its end: {error}")
+    if report.result == "acknowledged":
+        raise IntegrityFailed(f"every finding in stream {stream!r} is acknowledged already")
+    if report.result != "tampered":
+        raise IntegrityFailed(f"stream {stream!r} has no finding to acknowledge")
+    for part in report.streams:
+        if part.key is None:
+            raise IntegrityFailed(
+                f"entries of {stream!r} stand there without their stream's row: put the row back "
+                "from a backup first, since an acknowledgement is bound to it"
+            )
+    return next(part for part in report.streams if part.findings_total)

@@ -1,0 +1,46 @@
+"""`manage.py acknowledge_findings STREAM --reason …`."""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from contextlib import suppress
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS
+
+from nucleus_ledger import incidents
+from nucleus_ledger.errors import LedgerError
+
+
+class Command(BaseCommand):
+    help = (
+        "Put all findings of a broken stream on record in nucleus.incidents. Appends and startup "
+        "go on then; the stream is shown as acknowledged, never as intact."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("stream", metavar="STREAM")
+        parser.add_argument("--reason", required=True, help="why; stays in the ledger for ever")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+
+    def handle(
+        self, *args: Any, stream: str, reason: str, database: str, **options: Any
+    ) -> None:
+        user = ""
+        with suppress(KeyError, OSError):
+            user = getpass.getuser()
+        try:
+            entry, report = incidents.acknowledge(database, stream, reason=reason, by=user)
+        except LedgerError as exc:
+            raise CommandError(str(exc)) from exc
+        self.stdout.write(
+            f"{report.findings_total} finding(s) in stream {stream!r} acknowledged by entry "
+            f"#{entry.sequence} of {entry.stream.name} (digest {entry.payload['digest']})."
+        )
+        if any(finding.kind == "head_mismatch" for finding in report.findings):
+            self.stdout.write(
+                "The stream's row disagrees with its entries: new entries follow the row. If one "
+                "stands at or behind its length, appends fail until that entry is dealt with."
+            )

@@ -1,0 +1,78 @@
+"""`manage.py ledger_status`: what is there, and what the last verification said of it."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from nucleus_ledger import guards
+from nucleus_ledger.conf import conf
+from nucleus_ledger.management.rendering import age, moment, table
+from nucleus_ledger.models import Stream
+
+
+class Command(BaseCommand):
+    help = "Show the streams, their heads and last verifications, and the guards. Checks nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+
+    def handle(self, *args: Any, database: str, format: str, **options: Any) -> None:
+        now = datetime.now(UTC)
+        queryset = Stream.objects.using(database).select_related("status").order_by("name")
+        streams = [_facts(stream, now) for stream in queryset]
+        standing = guards.inspect(connections[database])
+        if format == "json":
+            document = {
+                "database": database,
+                "ledger": conf.ledger_id,
+                "guards": standing.as_dict(),
+                "streams": streams,
+            }
+            self.stdout.write(json.dumps(document, ensure_ascii=False, indent=2))
+            return
+        header = ("stream", "entries", "last entry", "head", "verification", "since")
+        for line in table(header, [_row(facts, now) for facts in streams]):
+            self.stdout.write(line)
+        total = sum(facts["length"] for facts in streams)
+        self.stdout.write(f"\n{total} entries in {len(streams)} streams of {conf.ledger_id!r}")
+        self.stdout.write(f"guards in the database: {standing}")
+
+
+def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
+    status = getattr(stream, "status", None)
+    facts: dict[str, Any] = {
+        "name": stream.name,
+        "length": stream.length,
+        "head_hash": stream.head_hash,
+        "head_timestamp": stream.head_timestamp,
+        "result": "never verified",
+        "verified_at": None,
+        "entries_since": stream.length,
+    }
+    if status is not None:
+        stale = status.result == "intact" and now - status.verified_at > conf.stale_after
+        facts["result"] = "stale" if stale else status.result
+        facts["verified_at"] = status.verified_at.isoformat()
+        facts["entries_since"] = max(stream.length - status.length, 0)
+    return facts
+
+
+def _row(facts: dict[str, Any], now: datetime) -> tuple[Any, ...]:
+    verified = facts["result"]
+    if facts["verified_at"]:
+        verified += f", {age(datetime.fromisoformat(facts['verified_at']), now)}"
+    return (
+        facts["name"],
+        facts["length"],
+        moment(facts["head_timestamp"]),
+        (facts["head_hash"] or "")[:12],
+        verified,
+        f"+{facts['entries_since']}",
+    )

@@ -1,0 +1,153 @@
+"""`manage.py verify_ledger`: exit 0 intact, 1 tampering, 2 could not be told, 3 not strict."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import tempfile
+import traceback
+from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as DatabaseError
+from tqdm import tqdm
+
+from nucleus_ledger import verification
+from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
+from nucleus_ledger.errors import LedgerError
+from nucleus_ledger.management.rendering import conclusion, report_lines
+
+
+class Command(BaseCommand):
+    help = "Verify the ledger: every entry of every stream, or of the streams named."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("streams", nargs="*", metavar="STREAM", help="verify these only")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+        parser.add_argument(
+            "--incremental",
+            action="store_true",
+            help="read only what came since the last intact verification; never says intact",
+        )
+        parser.add_argument("--fail-fast", action="store_true", help="stop at the first finding")
+        parser.add_argument(
+            "--deep", action="store_true", help="judge every text by rfc8785 itself"
+        )
+        parser.add_argument(
+            "--validate", action="store_true", help="ask the stream modules about every entry"
+        )
+        parser.add_argument("--workers", type=int, default=1, help="processes over the streams")
+        parser.add_argument(
+            "--accept-acknowledged",
+            action="store_true",
+            help="exit 0 where every finding is acknowledged",
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text")
+        parser.add_argument("--output", metavar="FILE", help="write the report there")
+        parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+        parser.add_argument(
+            "--strict-guards", action="store_true", help="exit 3 unless all guards are in place"
+        )
+        parser.add_argument(
+            "--strict-validate", action="store_true", help="validate, and exit 3 on a problem"
+        )
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Let no error end as exit 1, which says that tampering was found."""
+        try:
+            super().run_from_argv(argv)
+        except CommandError as exc:  # raised again for --traceback
+            traceback.print_exc()
+            sys.exit(exc.returncode)
+        except (Exception, KeyboardInterrupt):
+            traceback.print_exc()
+            sys.exit(EXIT_UNKNOWN)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except SystemCheckError as exc:
+            raise CommandError(str(exc), returncode=EXIT_UNKNOWN) from exc
+        except (LedgerError, DatabaseError, OSError) as exc:
+            message = f"could not be told: {exc or type(exc).__name__}"
+            raise CommandError(message, returncode=EXIT_UNKNOWN) from exc
+        except KeyboardInterrupt as exc:
+            raise CommandError("interrupted", returncode=EXIT_UNKNOWN) from exc
+
+    def handle(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
+        if database not in connections:
+            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+        with _progress_bar(options["no_progress"]) as bar:
+            report = verification.verify(
+                database,
+                streams or None,
+                mode="incremental" if options["incremental"] else "full",
+                deep=options["deep"],
+                validate=options["validate"] or options["strict_validate"],
+                fail_fast=options["fail_fast"],
+                workers=options["workers"],
+                progress=_onto(bar),
+                origin="command",
+                user=_user(),
+            )
+        code = report.exit_code(
+            accept_acknowledged=options["accept_acknowledged"],
+            strict_guards=options["strict_guards"],
+            strict_validate=options["strict_validate"],
+        )
+        self._write(report, code, options["format"], options["output"])
+        if code:
+            message = conclusion(report)
+            if code == EXIT_NOT_STRICT:
+                message += "; a strict option is not met, see the report"
+            raise CommandError(message, returncode=code)
+
+    def _write(self, report: Report, code: int, form: str, output: str | None) -> None:
+        if form == "json":
+            text = json.dumps(report.as_dict(code), ensure_ascii=False, indent=2)
+        else:
+            text = "\n".join(report_lines(report))
+        if output is None:
+            self.stdout.write(text)
+        else:
+            _replace(Path(output), text + "\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file so that a reader finds the old report or the new one, never half of one."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(name, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _progress_bar(silent: bool) -> tqdm[Any]:
+    disable = silent or not sys.stderr.isatty()
+    return tqdm(unit=" entries", unit_scale=True, disable=disable, file=sys.stderr, leave=False)
+
+
+def _onto(bar: tqdm[Any]) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return progress
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return ""

@@ -1,0 +1,116 @@
+"""Reports and times as a person reads them on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nucleus_ledger.core import canonical
+from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.report import Report, StreamReport
+
+_SHOWN = 200  # characters of one value in a finding
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Yield a report as text: the streams, then what was found, then what was concluded."""
+    yield from table(
+        ("stream", "entries", "checked", "head", "result"),
+        [_stream_row(stream) for stream in report.streams],
+    )
+    for finding in report.findings:
+        yield ""
+        yield from finding_lines(finding)
+    hidden = report.findings_total - len(report.findings)
+    if hidden:
+        yield ""
+        yield f"… and {hidden} more findings that are counted but not kept"
+    for problem in report.problems:
+        yield f"problem ({problem.module}) {problem.stream} #{problem.sequence}: {problem.message}"
+    for warning in report.warnings:
+        yield f"warning: {warning}"
+    for error in report.errors:
+        yield f"error: {error}"
+    yield ""
+    yield conclusion(report)
+
+
+def conclusion(report: Report) -> str:
+    """Say in one line what follows from a report, and no more than was checked."""
+    streams = f"{report.entries} entries in {len(report.streams)} streams read"
+    match report.result:
+        case "intact":
+            return f"intact: {streams}, ledger {report.ledger!r}, nothing found"
+        case "intact_since":
+            return (
+                f"intact since the earlier verifications named above: {streams}; "
+                "entries before them were not read"
+            )
+        case "acknowledged":
+            return f"acknowledged: {streams}; every finding is on record in nucleus.incidents"
+        case "tampered":
+            count = report.findings_total
+            broken = sum(1 for stream in report.streams if stream.findings_total)
+            return f"TAMPERED: {count} finding(s) in {broken} stream(s); {streams}"
+        case _:
+            reason = report.errors[0] if report.errors else "there is no entry to verify"
+            return f"unknown: {reason}"
+
+
+def finding_lines(finding: Finding) -> Iterator[str]:
+    record = "" if finding.record_id is None else f", record {finding.record_id}"
+    yield f"{finding.kind} in {finding.stream} at #{finding.sequence}{record}"
+    yield f"  {finding.message}"
+    if finding.expected is not None or finding.actual is not None:
+        yield f"  expected: {_value(finding.expected)}"
+        yield f"  actual:   {_value(finding.actual)}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the lines of a table, every column as wide as it needs to be."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for index, row in enumerate(cells):
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
+        if index == 0:
+            yield "  ".join("-" * width for width in widths)
+
+
+def moment(milliseconds: int | None) -> str:
+    """Return a timestamp of the ledger as UTC; as the bare number where it is none."""
+    if milliseconds is None:
+        return ""
+    try:
+        return (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)).strftime(
+            "%Y-%m-%d %H:%M:%S UTC"
+        )
+    except (OverflowError, TypeError):
+        return str(milliseconds)
+
+
+def age(since: datetime, now: datetime) -> str:
+    """Return how long ago something was, in its largest unit."""
+    seconds = max(int((now - since).total_seconds()), 0)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _stream_row(stream: StreamReport) -> tuple[str, ...]:
+    checked = "nothing"
+    if stream.checked_from is not None:
+        checked = f"{stream.checked_from}–{stream.checked_to}"
+    return (
+        stream.name,
+        str(stream.length),
+        checked,
+        (stream.head_hash or "")[:12],
+        f"{stream.result}{f' ({stream.based_on})' if stream.based_on else ''}",
+    )
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
