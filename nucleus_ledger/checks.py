@@ -1,1 +1,166 @@
-from nucleus_ledger import guards
+"""System checks. Ids are never used again for something else.
+
+E001 NUCLEUS_LEDGER is no dict      E002 unknown key         E003 bad value
+E004 a module cannot be used        E005 module id twice     E006 database not supported
+E007 SQLite library too old         W001 middleware missing  W002 SQLite not IMMEDIATE
+W003 default LEDGER_ID (--deploy)   W004 guards not in place (--database)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connections, router
+
+from nucleus_ledger import guards, modules
+from nucleus_ledger.conf import NAME, OPTIONS, conf
+from nucleus_ledger.errors import ConfigurationError
+
+MIDDLEWARE = "nucleus_ledger.middleware.VerifyOnStartup"
+_RETURNING_SINCE = (3, 35, 0)
+
+
+@checks.register("nucleus_ledger")
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report unknown keys and bad values of `NUCLEUS_LEDGER`."""
+    configured = getattr(settings, NAME, {})
+    if not isinstance(configured, Mapping):
+        return [checks.Error(f"{NAME} is not a dict.", hint=_known(), id="nucleus_ledger.E001")]
+    found: list[checks.CheckMessage] = []
+    for key, value in configured.items():
+        option = OPTIONS.get(key)
+        if option is None:
+            message = f"{NAME} has an unknown key: {key!r}."
+            found.append(checks.Error(message, hint=_known(), id="nucleus_ledger.E002"))
+        elif not option.accepts(value):
+            message = f"{NAME}[{key!r}] is not {option.wanted}: {value!r}."
+            hint = f"The default is {option.default!r}."
+            found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E003"))
+    return found
+
+
+@checks.register("nucleus_ledger")
+def check_modules(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report modules that cannot be loaded, and ids used twice."""
+    if _settings_are_bad():
+        return []
+    try:
+        ids = [module.id for module in modules.load_modules()]
+    except ConfigurationError as exc:
+        hint = "Name classes derived from nucleus_ledger.modules.Module."
+        return [checks.Error(f"{exc}.", hint=hint, id="nucleus_ledger.E004")]
+    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
+    hint = "Give every module an id of its own."
+    return [
+        checks.Error(f"MODULES: two modules have the id {id_!r}.", hint=hint,
+                     id="nucleus_ledger.E005")
+        for id_ in twice
+    ]  # fmt: skip
+
+
+@checks.register("nucleus_ledger")
+def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report a startup verification that is on in the settings and not in effect."""
+    if _settings_are_bad() or conf.verify_on_startup == "off":
+        return []
+    if MIDDLEWARE in settings.MIDDLEWARE:
+        return []
+    return [
+        checks.Warning(
+            f"VERIFY_ON_STARTUP is {conf.verify_on_startup!r}, but nothing verifies at startup.",
+            hint=f'Add "{MIDDLEWARE}" to MIDDLEWARE, or set VERIFY_ON_STARTUP to "off".',
+            id="nucleus_ledger.W001",
+        )
+    ]
+
+
+@checks.register("nucleus_ledger")
+def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report databases that the ledger cannot use, or not well, by their settings alone."""
+    found: list[checks.CheckMessage] = []
+    for alias in connections:
+        connection = connections[alias]
+        if not router.allow_migrate(alias, "nucleus_ledger", model_name="entry"):
+            continue
+        if connection.vendor not in guards.VENDORS:
+            message = f"Database {alias!r}: {connection.vendor} is not supported by the ledger."
+            hint = "Route nucleus_ledger to SQLite or PostgreSQL."
+            found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E006"))
+        elif connection.vendor == "sqlite":
+            found.extend(_check_sqlite(alias, connection.settings_dict))
+    return found
+
+
+@checks.register("nucleus_ledger", checks.Tags.security, deploy=True)
+def check_ledger_id(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report a ledger that could be mistaken for any other one."""
+    if _settings_are_bad() or conf.ledger_id != OPTIONS["LEDGER_ID"].default:
+        return []
+    return [
+        checks.Warning(
+            "LEDGER_ID has its default: entries could be carried in from any other such ledger.",
+            hint=f'Set {NAME} = {{"LEDGER_ID": "<your site>-production"}} before the first entry.',
+            id="nucleus_ledger.W003",
+        )
+    ]
+
+
+@checks.register(checks.Tags.database)
+def check_guards(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
+    """Report guards that are missing, disabled or altered.
+
+    A warning and no error, which would stop the very `migrate` that mends it.
+    """
+    found = []
+    for alias in databases or ():
+        connection = connections[alias]
+        if connection.vendor not in guards.VENDORS:
+            continue
+        if not router.allow_migrate(alias, "nucleus_ledger", model_name="entry"):
+            continue
+        try:
+            if "nucleus_ledger_entry" not in connection.introspection.table_names():
+                continue
+            standing = guards.inspect(connection)
+        except DatabaseError:
+            continue  # Django says by itself that the database is down
+        if not standing.ok:
+            found.append(
+                checks.Warning(
+                    f"Database {alias!r}: append-only guards {standing}.",
+                    hint="Run `manage.py migrate`, which puts triggers back, and find out who "
+                    "took them away: they may have been down for a reason.",
+                    id="nucleus_ledger.W004",
+                )
+            )
+    return found
+
+
+def _check_sqlite(alias: str, options: dict[str, Any]) -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    if sqlite3.sqlite_version_info < _RETURNING_SINCE:
+        message = f"SQLite {sqlite3.sqlite_version} is too old for the ledger."
+        found.append(checks.Error(message, hint="3.35 or newer.", id="nucleus_ledger.E007"))
+    if str(options["OPTIONS"].get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        found.append(
+            checks.Warning(
+                f"Database {alias!r}: a transaction that reads and then appends will fail with "
+                '"database is locked" under load.',
+                hint='Set OPTIONS["transaction_mode"] to "IMMEDIATE", or build the settings with '
+                "nucleus_ledger.storage.sqlite_storage.",
+                id="nucleus_ledger.W002",
+            )
+        )
+    return found
+
+
+def _settings_are_bad() -> bool:
+    return any(message.is_serious() for message in check_settings())
+
+
+def _known() -> str:
+    return f"Known keys: {', '.join(OPTIONS)}."

@@ -1,0 +1,219 @@
+"""Verifies the ledger when a server process starts, and refuses to start on a broken one.
+
+The workers of a server share one verification: the first to take the lease does it, the others
+wait, serve nothing meanwhile, and rely on its result while that is young enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from django.apps import apps
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, OperationalError, connections, router
+
+from nucleus_ledger import statuses, verification
+from nucleus_ledger.conf import conf
+from nucleus_ledger.errors import IntegrityFailed
+
+if TYPE_CHECKING:
+    from nucleus_ledger.core.chain import Finding
+    from nucleus_ledger.core.report import Report
+    from nucleus_ledger.models import Verification
+
+logger = logging.getLogger("nucleus_ledger.startup")
+
+LEASE = "startup"
+_LEASE_TIME = timedelta(seconds=60)
+_RENEW_SECONDS = 15
+_POLL_SECONDS = 0.2
+_TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream", "nucleus_ledger_verification")
+_SHOWN = 3
+
+_lock = threading.Lock()
+_outcomes: dict[int, BaseException | None] = {}
+
+
+def verify_once() -> None:
+    """Verify once in this process; raises again what the first call raised.
+
+    Raises `IntegrityFailed` for a broken chain, and Django's database errors where
+    `STARTUP_ON_ERROR` says so. Runs in a thread of its own with its own connection, because an
+    ASGI server builds its middleware inside a running event loop.
+    """
+    if conf.verify_on_startup == "off" or (_in_test_runner() and not conf.startup_in_tests):
+        return
+    with _lock:
+        process = os.getpid()  # a child forked after this has an answer of its own to find
+        if process not in _outcomes:
+            thread = threading.Thread(target=_run, args=(process,), name="nucleus-ledger-startup")
+            thread.start()
+            thread.join()
+        outcome = _outcomes[process]
+    if outcome is not None:
+        raise outcome
+
+
+def check(using: str) -> None:
+    """Verify one database as the settings say, sharing the work with other processes."""
+    if not _migrated(using):
+        logger.warning("the ledger's tables are not migrated in %r: nothing is verified", using)
+        return
+    mode = conf.verify_on_startup
+    if mode == "off":
+        return
+    while True:
+        _refuse_known_break(using)
+        if _verified_lately(using, mode):
+            return
+        try:
+            run = _take_lease(using, mode)
+        except IntegrityError:
+            logger.info("another process verifies the ledger: waiting for it")
+            time.sleep(_POLL_SECONDS)
+            continue
+        break
+    if run is not None and _verified_lately(using, mode):
+        run.delete()  # the other process finished between the look and the lease
+        return
+    _judge(_verify(using, mode, run))
+
+
+def _run(process: int) -> None:
+    try:
+        check(router.db_for_write(apps.get_model("nucleus_ledger", "Entry")))
+        _outcomes[process] = None
+    except DatabaseError as exc:
+        _outcomes[process] = exc if conf.startup_on_error == "refuse" else None
+        logger.error("the ledger could not be verified: %s", exc)
+    except BaseException as exc:
+        _outcomes[process] = exc
+    finally:
+        connections.close_all()
+
+
+def _verify(using: str, mode: Literal["full", "incremental"], run: Verification | None) -> Report:
+    renewed = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal renewed
+        if run is not None and time.monotonic() - renewed > _RENEW_SECONDS:
+            renewed = time.monotonic()
+            _verifications(using).filter(pk=run.pk).update(
+                lease_until=datetime.now(UTC) + _LEASE_TIME
+            )
+
+    try:
+        return verification.verify(
+            using,
+            # Where nothing can be stored there is no base to go on from either.
+            mode=mode if run is not None else "full",
+            progress=progress,
+            origin="startup",
+            store=run is not None,
+            run=run,
+        )
+    except BaseException:
+        if run is not None:
+            _give_up(using, pk=run.pk)
+        raise
+
+
+def _judge(report: Report) -> None:
+    if report.result == "tampered":
+        raise IntegrityFailed(_message(report.findings))
+    if report.errors:
+        raise OperationalError(report.errors[0])
+    if report.result == "unknown":
+        logger.warning("the ledger is empty: there was nothing to verify")
+    elif report.result == "acknowledged":
+        logger.warning("the ledger is broken; all findings are acknowledged")
+    else:
+        logger.info("the ledger was verified: %s, %d entries", report.result, report.entries)
+
+
+def _refuse_known_break(using: str) -> None:
+    model = apps.get_model("nucleus_ledger", "StreamStatus")
+    broken = model._base_manager.using(using).filter(result="tampered").select_related("stream")
+    findings = [
+        finding
+        for status in broken[:_SHOWN]
+        for finding in statuses.stored_findings(using, status, status.stream.name)
+    ]
+    if findings or broken.exists():
+        raise IntegrityFailed(_message(findings))
+
+
+def _message(findings: Iterable[Finding]) -> str:
+    shown = list(findings)
+    places = "; ".join(
+        f"stream {finding.stream!r} at sequence {finding.sequence}: {finding.kind}"
+        for finding in shown[:_SHOWN]
+    )
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return (
+        f"the ledger is broken, so this process answers no request: {places}{more}. "
+        "Look with `manage.py verify_ledger`; `manage.py acknowledge_findings STREAM --reason …` "
+        "puts the findings on record and lets the site start"
+    )
+
+
+def _verified_lately(using: str, mode: str) -> bool:
+    modes = ["full"] if mode == "full" else ["full", "incremental"]
+    return bool(
+        _verifications(using)
+        .filter(
+            origin="startup",
+            mode__in=modes,
+            result__in=["intact", "intact_since", "acknowledged"],
+            finished_at__gt=datetime.now(UTC) - conf.startup_max_age,
+        )
+        .exists()
+    )
+
+
+def _take_lease(using: str, mode: str) -> Verification | None:
+    """Return the run that holds the lease; None on a read-only database.
+
+    Raises `IntegrityError` where another process holds it.
+    """
+    now = datetime.now(UTC)
+    if _verifications(using).filter(lease=LEASE, lease_until__lt=now).exists():
+        _give_up(using, lease=LEASE, lease_until__lt=now)
+    return statuses.begin(
+        using,
+        started_at=now,
+        origin="startup",
+        mode=mode,
+        lease=LEASE,
+        lease_until=now + _LEASE_TIME,
+    )
+
+
+def _give_up(using: str, **which: object) -> None:
+    _verifications(using).filter(**which).update(
+        lease=None, lease_until=None, result="unknown", finished_at=datetime.now(UTC)
+    )
+
+
+def _verifications(using: str):  # type: ignore[no-untyped-def]
+    return apps.get_model("nucleus_ledger", "Verification")._base_manager.using(using)
+
+
+def _migrated(using: str) -> bool:
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        return set(_TABLES) <= set(connection.introspection.table_names(cursor))
+
+
+def _in_test_runner() -> bool:
+    """Whether Django's test environment is set up: by its own runner, pytest-django or others."""
+    utils = sys.modules.get("django.test.utils")
+    return hasattr(getattr(utils, "_TestState", None), "saved_data")
