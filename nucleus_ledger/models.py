@@ -43,7 +43,7 @@ class Stream(AppendOnlyModel):
         permissions: ClassVar = [("verify_stream", _("Can verify streams"))]
         constraints: ClassVar = [
             # Not unique=True: on PostgreSQL that brings an index for LIKE that nothing needs.
-            models.UniqueConstraint("name", name="nucleus_ledger_stream_name"),
+            models.UniqueConstraint(fields=["name"], name="nucleus_ledger_stream_name"),
             models.CheckConstraint(
                 name="nucleus_ledger_stream_labels",
                 condition=GreaterThanOrEqual(Length("name"), 1)
@@ -115,8 +115,12 @@ class Entry(AppendOnlyModel):
         verbose_name_plural = _("entries")
         default_permissions = ("view",)
         constraints: ClassVar = [
-            models.UniqueConstraint("stream", "sequence", name="nucleus_ledger_entry_sequence"),
-            models.UniqueConstraint("stream", "record_id", name="nucleus_ledger_entry_record"),
+            models.UniqueConstraint(
+                fields=["stream", "sequence"], name="nucleus_ledger_entry_sequence"
+            ),
+            models.UniqueConstraint(
+                fields=["stream", "record_id"], name="nucleus_ledger_entry_record"
+            ),
             models.CheckConstraint(
                 name="nucleus_ledger_entry_hashes",
                 condition=Exact(Length("hash"), 32)
@@ -136,7 +140,8 @@ class Entry(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.stream_id}:{self.sequence}"
+        cached = self._state.fields_cache.get("stream")  # a list must not cost a query a row
+        return f"{cached or self.stream_id} #{self.sequence}"
 
     def save(
         self,
@@ -196,7 +201,7 @@ class Verification(models.Model):
         verbose_name_plural = _("verifications")
         default_permissions = ("view",)
         constraints: ClassVar = [
-            models.UniqueConstraint("lease", name="nucleus_ledger_verification_lease")
+            models.UniqueConstraint(fields=["lease"], name="nucleus_ledger_verification_lease")
         ]
 
     def __str__(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nucleus_ledger.core import canonical
@@ -75,27 +74,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]
         yield "  ".join(map(str.ljust, row, widths)).rstrip()
         if index == 0:
             yield "  ".join("-" * width for width in widths)
-
-
-def moment(milliseconds: int | None) -> str:
-    """Return a timestamp of the ledger as UTC; as the bare number where it is none."""
-    if milliseconds is None:
-        return ""
-    try:
-        return (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)).strftime(
-            "%Y-%m-%d %H:%M:%S UTC"
-        )
-    except (OverflowError, TypeError):
-        return str(milliseconds)
-
-
-def age(since: datetime, now: datetime) -> str:
-    """Return how long ago something was, in its largest unit."""
-    seconds = max(int((now - since).total_seconds()), 0)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
 
 
 def _stream_row(stream: StreamReport) -> tuple[str, ...]:

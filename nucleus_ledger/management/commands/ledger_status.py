@@ -12,7 +12,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from nucleus_ledger import guards
 from nucleus_ledger.conf import conf
-from nucleus_ledger.management.rendering import age, moment, table
+from nucleus_ledger.core.moments import age, moment
+from nucleus_ledger.management.rendering import table
 from nucleus_ledger.models import Stream
 
 
