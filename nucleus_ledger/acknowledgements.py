@@ -63,12 +63,11 @@ def read_all(using: str) -> dict[str, tuple[Acknowledgement, ...]]:
     return found
 
 
-def _read(serialized: str, digest: str) -> Acknowledgement | None:
+def _read(serialized: str, digest: Any) -> Acknowledgement | None:
     if hashing.hash_text(serialized) != digest:
         return None
     try:
-        document = canonical.loads(serialized)
-        said = document["payload"]  # type: ignore[index,call-overload]
+        said = canonical.loads(serialized)["payload"]
         head = Head(
             said["stream"],
             said["ledger"],

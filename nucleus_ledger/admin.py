@@ -190,7 +190,8 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
-        return len(self.object_list.values_list("pk")[:LISTED_ENTRIES])  # type: ignore[union-attr]
+        entries: Any = self.object_list
+        return len(entries.values_list("pk")[:LISTED_ENTRIES])
 
 
 @admin.register(Entry)
@@ -412,4 +413,5 @@ def _shown_value(value: Any) -> str:
 
 def _streams() -> QuerySet[Stream]:
     """Every stream's key: with it, the index of (stream, record id) answers without a stream."""
-    return Stream.objects.order_by().values("pk")
+    streams: QuerySet[Stream] = Stream.objects.order_by().values("pk")
+    return streams

@@ -120,9 +120,7 @@ def append_records(
         place = index if batch else None
         with _located(place):
             drafts.append(_Draft(_instance_of(_as_record(record)), place))
-    if expected_length is not None and (
-        type(expected_length) is not int or expected_length < 0
-    ):
+    if expected_length is not None and (type(expected_length) is not int or expected_length < 0):
         raise InvalidData(f"expected_length is not a whole number >= 0: {expected_length!r}")
     return _append(drafts, using, idempotent, expected_length, reserved)
 
@@ -215,11 +213,11 @@ def _as_record(record: Record | Mapping[str, Any]) -> Record:
 def _instance_of(record: Record) -> Entry:
     entry_model = apps.get_model("nucleus_ledger", "Entry")
     instance: Entry = entry_model(
-        record_id=record.record_id,
-        timestamp=record.timestamp,
         payload=record.payload,
         meta=record.meta,
     )
+    given: Any = record  # what is not given is chosen under the lock
+    instance.record_id, instance.timestamp = given.record_id, given.timestamp
     # Not through the descriptor: the stream may not exist yet, and the router is not needed here.
     if isinstance(record.stream, str):
         stream = apps.get_model("nucleus_ledger", "Stream")(name=record.stream)
@@ -455,7 +453,7 @@ def _timestamp(given: int | None, head: int | None) -> int:
 def _write(connection: BaseDatabaseWrapper, stream: _LockedStream) -> None:
     if not stream.drafts:
         return
-    binary = connection.Database.Binary
+    binary = connection.Database.Binary  # type: ignore[attr-defined]
     insert = _INSERT.format(_JSON_PLACEHOLDER[connection.vendor])
     rows = [
         (

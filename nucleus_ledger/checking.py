@@ -174,9 +174,7 @@ def _differs_from_known(using: str, plan: Plan) -> Finding | None:
     )
 
 
-def _report(
-    plan: Plan, found: Collected, start: int, cursor: Cursor, checked: int
-) -> StreamReport:
+def _report(plan: Plan, found: Collected, start: int, cursor: Cursor, checked: int) -> StreamReport:
     head, known = plan.head, plan.known
     count = found.digest.count
     result: Result = "unknown"
@@ -202,9 +200,7 @@ def _report(
     )
 
 
-def _validate(
-    row: Row, stream: str, modules: Sequence[stream_modules.Module]
-) -> Iterator[Problem]:
+def _validate(row: Row, stream: str, modules: Sequence[stream_modules.Module]) -> Iterator[Problem]:
     entry = apps.get_model("nucleus_ledger", "Entry")(
         hash=row.hash,
         sequence=row.sequence,

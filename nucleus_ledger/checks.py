@@ -145,7 +145,10 @@ def _check_sqlite(alias: str, options: dict[str, Any]) -> list[checks.CheckMessa
     if sqlite3.sqlite_version_info < _RETURNING_SINCE:
         message = f"SQLite {sqlite3.sqlite_version} is too old for the ledger."
         found.append(checks.Error(message, hint="3.35 or newer.", id="nucleus_ledger.E007"))
-    if str(options["OPTIONS"].get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+    if str(options["OPTIONS"].get("transaction_mode", "")).upper() not in (
+        "IMMEDIATE",
+        "EXCLUSIVE",
+    ):
         found.append(
             checks.Warning(
                 f"Database {alias!r}: a transaction that reads and then appends will fail with "

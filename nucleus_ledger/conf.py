@@ -35,7 +35,7 @@ def _labels(value: Any) -> bool:
 
 
 def _span(value: Any) -> bool:
-    return isinstance(value, timedelta) and value > timedelta(0) or (
+    return (isinstance(value, timedelta) and value > timedelta(0)) or (
         type(value) in (int, float) and 0 < value < 1e9
     )
 
@@ -115,11 +115,11 @@ class Conf:
 
     @property
     def verify_on_startup(self) -> Literal["incremental", "full", "off"]:
-        return cast(Literal["incremental", "full", "off"], self._get("VERIFY_ON_STARTUP"))
+        return cast("Literal['incremental', 'full', 'off']", self._get("VERIFY_ON_STARTUP"))
 
     @property
     def startup_on_error(self) -> Literal["refuse", "warn"]:
-        return cast(Literal["refuse", "warn"], self._get("STARTUP_ON_ERROR"))
+        return cast("Literal['refuse', 'warn']", self._get("STARTUP_ON_ERROR"))
 
     @property
     def startup_max_age(self) -> timedelta:

@@ -40,7 +40,9 @@ def acknowledge(using: str, stream: str, *, reason: str, by: str = "") -> tuple[
     )
     # Rolled back unless the stream is acknowledged then: half a record would help nobody.
     with transaction.atomic(using=using):
-        (entry,) = appending.append_records([Record(INCIDENTS, payload)], using=using, reserved=True)
+        (entry,) = appending.append_records(
+            [Record(INCIDENTS, payload)], using=using, reserved=True
+        )
         again = verification.verify(using, [stream], origin="acknowledge", user=by)
         if again.result != "acknowledged":
             raise IntegrityFailed(

@@ -34,7 +34,7 @@ class Stream(AppendOnlyModel):
     head_hash = HashField(_("head"), null=True)
     head_timestamp = models.BigIntegerField(_("time of the last entry"), null=True)
 
-    objects: ClassVar[StreamManager] = StreamManager()  # type: ignore[misc]
+    objects: ClassVar[StreamManager] = StreamManager()
 
     class Meta(AppendOnlyModel.Meta):
         verbose_name = _("stream")
@@ -51,9 +51,7 @@ class Stream(AppendOnlyModel):
             ),
             models.CheckConstraint(
                 name="nucleus_ledger_stream_head",
-                condition=models.Q(
-                    length=0, head_hash__isnull=True, head_timestamp__isnull=True
-                )
+                condition=models.Q(length=0, head_hash__isnull=True, head_timestamp__isnull=True)
                 | models.Q(length__gt=0, head_hash__isnull=False, head_timestamp__gt=0),
             ),
         ]
@@ -108,7 +106,7 @@ class Entry(AppendOnlyModel):
     prev_hash = HashField(_("previous hash"), null=True)
     serialized = models.TextField(_("serialized"))
 
-    objects: ClassVar[EntryManager] = EntryManager()  # type: ignore[misc]
+    objects: ClassVar[EntryManager] = EntryManager()
 
     class Meta(AppendOnlyModel.Meta):
         verbose_name = _("entry")

@@ -146,4 +146,6 @@ class EntryQuerySet(AppendOnlyQuerySet):
     averify_integrity.alters_data = True  # type: ignore[attr-defined]
 
     def _write_alias(self) -> str:
-        return self._db or router.db_for_write(self.model, **self._hints)
+        chosen: Any = self  # Django's own attributes, which its stubs leave out
+        alias: str = chosen._db or router.db_for_write(self.model, **chosen._hints)
+        return alias

@@ -165,12 +165,11 @@ def _window(
         cursor.execute(
             f"SELECT {columns} {_FROM} {lower}AND sequence < %s ORDER BY sequence, hash", parameters
         )
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
-def _first_at(
-    connection: BaseDatabaseWrapper, stream_id: int, low: int, high: int
-) -> int | None:
+def _first_at(connection: BaseDatabaseWrapper, stream_id: int, low: int, high: int) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT MIN(sequence) {_FROM} AND sequence >= %s AND sequence < %s",

@@ -81,9 +81,8 @@ def finish(using: str, run: Verification, report: Report, started: datetime) -> 
 def stored_findings(using: str, status: StreamStatus, name: str) -> list[Finding]:
     """Return what the verification behind a status found in its stream."""
     model = apps.get_model("nucleus_ledger", "Finding")
-    rows = model._base_manager.using(using).filter(
-        verification_id=status.verification_id, stream=name
-    )
+    run: Any = status.verification_id
+    rows = model._base_manager.using(using).filter(verification_id=run, stream=name)
     return [
         Finding(
             row.kind,

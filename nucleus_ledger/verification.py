@@ -58,9 +58,7 @@ def verify(
         raise InvalidData(f"workers is not a whole number >= 1: {workers!r}")
     started = datetime.now(UTC)
     names = None if streams is None else list(dict.fromkeys(streams))
-    options = Options(
-        conf.accepted_ledgers, conf.max_stored_findings, deep, validate, fail_fast
-    )
+    options = Options(conf.accepted_ledgers, conf.max_stored_findings, deep, validate, fail_fast)
     connection = connections[using]
     standing = guards.inspect(connection)
     stored = rowsource.read_heads(connection, names)

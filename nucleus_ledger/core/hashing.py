@@ -56,7 +56,7 @@ def hash_text(serialized: str) -> str:
 
 
 def new_record_id(timestamp: int) -> str:
-    """Return a new UUID version 7 for `timestamp` (ms since 1970), as text. RFC 9562 section 5.7."""
+    """Return a new UUID version 7 (RFC 9562 section 5.7) for `timestamp`, ms since 1970."""
     value = (timestamp & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76  # version
     value = value & ~(0x3 << 62) | 0x2 << 62  # variant

@@ -105,7 +105,7 @@ def _restoring(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _lowering(original: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(self: TransactionTestCase) -> Any:
+    def wrapper(self: Any) -> Any:
         with ExitStack() as stack:
             for alias in self._databases_names(include_mirrors=False):
                 stack.enter_context(lowered(connections[alias]))

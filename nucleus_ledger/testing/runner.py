@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.test.runner import DiscoverRunner, ParallelTestSuite, _init_worker
+from django.test import runner
+from django.test.runner import DiscoverRunner, ParallelTestSuite
 
 from nucleus_ledger.testing import lowering
 
 
 def _init_ledger_worker(*args: Any, **kwargs: Any) -> None:
     lowering.install()  # a spawned worker starts without it, a forked one has it already
-    _init_worker(*args, **kwargs)
+    runner._init_worker(*args, **kwargs)  # type: ignore[attr-defined]
 
 
 class LedgerParallelTestSuite(ParallelTestSuite):
@@ -32,5 +33,5 @@ class LedgerTestRunnerMixin:
         lowering.uninstall()
 
 
-class LedgerRunner(LedgerTestRunnerMixin, DiscoverRunner):
+class LedgerRunner(LedgerTestRunnerMixin, DiscoverRunner):  # type: ignore[misc]
     """Django's own runner with the guards lowered where they must be."""

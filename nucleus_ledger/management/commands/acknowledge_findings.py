@@ -25,9 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", required=True, help="why; stays in the ledger for ever")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
 
-    def handle(
-        self, *args: Any, stream: str, reason: str, database: str, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, stream: str, reason: str, database: str, **options: Any) -> None:
         user = ""
         with suppress(KeyError, OSError):
             user = getpass.getuser()

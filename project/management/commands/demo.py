@@ -9,7 +9,6 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -19,6 +18,7 @@ from nucleus_ledger.core.report import Report
 from nucleus_ledger.management.rendering import report_lines
 from nucleus_ledger.models import Entry
 from nucleus_ledger.storage import sqlite_storage
+from project.settings import BASE_DIR
 
 ALICE, BOB = "oid:onoal:user:alice", "oid:onoal:user:bob"
 RECORDS: list[dict[str, Any]] = [
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--file",
             type=Path,
-            default=settings.BASE_DIR / "demo.sqlite3",
+            default=BASE_DIR / "demo.sqlite3",
             help="the SQLite file to write, and to begin afresh",
         )
 
@@ -127,9 +127,8 @@ def _use(file: Path, alias: str) -> None:
     """Let an alias stand for a SQLite file, whatever the settings say of it."""
     described = connections.configure_settings({"default": sqlite_storage(file)})
     connections.settings[alias] = described["default"]
-    if hasattr(connections._connections, alias):
-        connections[alias].close()
-        del connections[alias]
+    connections[alias].close()
+    del connections[alias]
 
 
 def _remove(file: Path) -> None:
