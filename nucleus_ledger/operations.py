@@ -36,6 +36,8 @@ class AppendOnlyGuards(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        # First away with what `post_migrate` may have put back after a migration to zero.
+        self._run(app_label, schema_editor, guards.undo_statements)
         self._run(app_label, schema_editor, guards.statements)
 
     def database_backwards(

@@ -72,6 +72,7 @@ def check(using: str) -> None:
     while True:
         _refuse_known_break(using)
         if _verified_lately(using, mode):
+            logger.info("the ledger was verified lately by another process: relying on that")
             return
         try:
             run = _take_lease(using, mode)

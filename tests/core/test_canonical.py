@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import enum
+import json
+import math
+import struct
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucleus_ledger.core import canonical
+from nucleus_ledger.errors import Deserialization, Serialization
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["", "\ue000", "\U0001f600", "\x7f", "\x1f", "\u2028", '"\\/', "\x00"]
+)
+NUMBERS = (
+    st.integers(-canonical.MAX_SAFE_INTEGER, canonical.MAX_SAFE_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([0.0, -0.0, 1.0, 1e16, 1e21, 1e-7, 5e-324, 123456789.125, 0.1, 1e-6])
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(params=["orjson", "rfc8785 alone"])
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "rfc8785 alone":
+        monkeypatch.setattr(canonical, "orjson", None)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [  # RFC 8785 appendix B
+        ("0000000000000000", "0"),
+        ("8000000000000000", "0"),
+        ("0000000000000001", "5e-324"),
+        ("7fefffffffffffff", "1.7976931348623157e+308"),
+        ("4340000000000000", "9007199254740992"),
+        ("4430000000000000", "295147905179352830000"),
+        ("44b52d02c7e14af5", "9.999999999999997e+22"),
+        ("44b52d02c7e14af6", "1e+23"),
+        ("444b1ae4d6e2ef4e", "999999999999999700000"),
+        ("444b1ae4d6e2ef50", "1e+21"),
+        ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
+        ("3eb0c6f7a0b5ed8d", "0.000001"),
+        ("41b3de4355555553", "333333333.3333332"),
+        ("becbf647612f3696", "-0.0000033333333333333333"),
+    ],
+)
+def test_numbers_of_the_rfc(bits: str, text: str) -> None:
+    (value,) = struct.unpack(">d", bytes.fromhex(bits))
+    assert canonical.dumps(value) == text
+    assert canonical.dumps({"n": [value]}) == f'{{"n":[{text}]}}'
+
+
+@pytest.mark.usefixtures("road")
+def test_keys_are_sorted_by_utf_16_code_units() -> None:
+    document = {"\u20ac": 1, "\r": 2, "\ufb33": 3, "1": 4, "\U0001f600": 5, "\x80": 6, "ö": 7}
+    assert list(json.loads(canonical.dumps(document))) == [
+        "\r", "1", "\x80", "ö", "\u20ac", "\U0001f600", "\ufb33"
+    ]  # fmt: skip
+    assert canonical.dumps({"s": '\u20ac$\x0f\nA\'B"\\\\"/'}) == (
+        '{"s":"\u20ac$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
+    )
+
+
+@given(VALUES)
+def test_dumps_is_rfc8785(value: Any) -> None:
+    assert canonical.dumps(value).encode() == rfc8785.dumps(value)
+
+
+@given(VALUES)
+def test_what_was_written_is_read_back(value: Any) -> None:
+    text = canonical.dumps(value)
+    again = canonical.loads(text)
+    assert canonical.same(again, value)
+    assert canonical.same(canonical._loads_with_json(text), again)
+    assert canonical.is_canonical(text, again)
+    assert canonical.is_canonical(text, again, deep=True)
+
+
+def _mutations(text: str) -> list[str]:
+    return [
+        text.replace(":", ": ", 1),
+        text.replace("1", "1.0", 1),
+        text.replace("a", "\\u0061", 1),
+        text.replace("0", "-0", 1),
+        text.replace("{", '{"x":1,"x":', 1),
+        text.replace("e+", "e", 1),
+        text.replace("\\u00", "\\u00".upper().replace("U", "u"), 1),
+        text + " ",
+        text.replace(",", ",\n", 1),
+    ]
+
+
+@given(VALUES, st.integers(0, 8))
+def test_the_fast_judge_says_what_the_slow_one_says(value: Any, which: int) -> None:
+    text = _mutations(canonical.dumps({"a": value, "b": 10}))[which]
+    try:
+        read = canonical.loads(text)
+    except Deserialization:
+        return
+    assert canonical.is_canonical(text, read) == canonical.is_canonical(text, read, deep=True)
+
+
+@given(st.text(st.sampled_from('0123456789-+.eE[]{}",:\\u dDnultrfas'), max_size=40))
+def test_both_readers_read_alike(text: str) -> None:
+    def read(reader: Any) -> Any:
+        try:
+            return canonical.dumps(reader(text))
+        except Deserialization:
+            return Deserialization
+
+    assert read(canonical.loads) == read(canonical._loads_with_json)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9007199254740991", 9007199254740991),
+        ("9007199254740993", 9007199254740992.0),
+        ("1000000000000000000000", 1e21),
+        ('{"a":1,"a":2}', {"a": 2}),
+        ('"\\u0000"', "\0"),
+        ("[-0]", [0]),
+    ],
+)
+def test_loads(text: str, value: Any) -> None:
+    read = canonical.loads(text)
+    assert read == value
+    assert type(read) is type(value)
+    assert canonical.same(canonical.loads(text.encode()), value)
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize(
+    "text",
+    ["", "NaN", "[Infinity]", "1e400", "-1e400", "[1,]", '"\\ud800"', "\ufeff1", "[" * 100_000,
+     b"\xff", '"\t"', "9" * 400, '{"\\udc00":1}'],
+)  # fmt: skip
+def test_loads_refuses(text: str | bytes) -> None:
+    with pytest.raises(Deserialization):
+        canonical.loads(text)
+
+
+def test_same_tells_types_apart_and_numbers_by_value() -> None:
+    alike = [(1, 1.0), (-0.0, 0), ({"a": [1]}, {"a": [1.0]}), (1e21, 10**21)]
+    different = [(1, True), (0, False), (0, None), ("1", 1), ([], {}), ({"a": None}, {}),
+                 ([1], [True]), ({"a": 1}, {"a": True}), ([1, 2], [2, 1]), ("\u00e9", "e\u0301")]  # fmt: skip
+    for a, b in alike:
+        assert canonical.same(a, b)
+        assert canonical.same(b, a)
+    for a, b in different:
+        assert not canonical.same(a, b)
+        assert not canonical.same(b, a)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Name(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), "2026-01-02T03:04:05.678901+00:00"),
+        (datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T00:00:00+02:00"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (time(1, 2, 3, 4), "01:02:03.000004"),
+        (timedelta(days=1, hours=2, seconds=3, microseconds=4), "P1DT02H00M03.000004S"),
+        (-timedelta(seconds=90), "-P0DT00H01M30S"),
+        (Decimal("1.10"), "1.10"),
+        (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        (Colour.RED, "red"),
+        (Level.HIGH, 3),
+        (Name("x"), "x"),
+        ((1, (2,)), [1, [2]]),
+        ({"a": None, "b": True}, {"a": None, "b": True}),
+        (1e21, 1e21),
+    ],
+)
+def test_converted_without_loss(value: Any, plain: Any) -> None:
+    result = canonical.plain({"v": value})["v"]
+    assert result == plain
+    assert type(result) is type(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": [1, math.nan]}, r"^payload\.a\[1\]: nan"),
+        ({"a": {"b c": -math.inf}}, r"^payload\.a\['b c'\]: -inf"),
+        ([2**53], r"^payload\[0\]: an integer beyond"),
+        ([-(2**53)], r"^payload\[0\]: an integer beyond"),
+        ({1: 2}, r"^payload: the key 1 is not a string"),
+        ({True: 2}, r"^payload: the key True is not a string"),
+        ({"a": "\ud800"}, r"^payload\.a: a lone surrogate"),
+        ({"\udfff": 1}, r"^payload: in the key '\\udfff': a lone surrogate"),
+        ({"a": "b\0"}, r"^payload\.a: U\+0000"),
+        ({"b\0": 1}, r"^payload: in the key .* U\+0000"),
+        ([Decimal("NaN")], r"^payload\[0\]: NaN"),
+        ([b"x"], r"^payload\[0\]: bytes has no JSON form"),
+        ([{1, 2}], r"^payload\[0\]: set has no JSON form"),
+        ([object()], r"^payload\[0\]: object has no JSON form"),
+    ],
+)
+def test_refused_by_path(value: Any, message: str) -> None:
+    with pytest.raises(Serialization, match=message):
+        canonical.plain(value)
+
+
+def test_depth_is_bounded_before_pythons_own_limit() -> None:
+    nested: list[Any] = []
+    for _ in range(63):
+        nested = [nested]
+    assert canonical.plain(nested, max_depth=64) == nested
+    with pytest.raises(Serialization, match="MAX_DEPTH"):
+        canonical.plain([nested], max_depth=64)
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(Serialization, match="MAX_DEPTH"):
+        canonical.plain(circle)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Serialization):
+        canonical.dumps(deep)
+
+
+def test_foreign_types_are_the_callers_to_convert() -> None:
+    class Lazy:
+        def __str__(self) -> str:
+            return "text"
+
+    def convert(value: object) -> object:
+        if isinstance(value, Lazy):
+            return str(value)
+        raise TypeError
+
+    assert canonical.plain([Lazy()], convert=convert) == ["text"]
+    with pytest.raises(Serialization):
+        canonical.plain([object()], convert=convert)
+
+
+@pytest.mark.parametrize("value", [math.nan, [math.inf], {"a": None, "b": math.nan}, {"\ud800": 1}])
+def test_dumps_refuses_what_has_no_form(value: Any) -> None:
+    with pytest.raises(Serialization):
+        canonical.dumps(value)

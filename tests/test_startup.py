@@ -1,0 +1,211 @@
+"""The startup verification, under the real servers and across real processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from tests.postgres import ensure_running
+from tests.startup_servers import SERVERS, Server, prepare, run
+
+VERIFIED = "the ledger was verified: "
+RELIED = "relying on that"
+GUNICORN = ["gunicorn", "gunicorn-2"]
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return str(tmp_path / "site.sqlite3")
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    server = ensure_running()
+    name = f"startup_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def query(database: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    if database.startswith("postgresql:"):
+        with psycopg.connect(database) as connection:
+            return list(connection.execute(statement))
+    with closing(sqlite3.connect(database, timeout=20)) as plain, plain:
+        return plain.execute(statement, parameters).fetchall()
+
+
+def assert_starts(kind: str, database: str, folder: Path) -> None:
+    with Server(kind, database, folder) as server:
+        assert server.until(server.answer) == "answered", server.output
+        workers = 2 if kind == "gunicorn-2" else 1
+        server.until(lambda: (server.output + "").count("\n") and _told(server) == workers)
+        assert server.output.count(VERIFIED + "intact") == 1, server.output
+        assert server.output.count(RELIED) == workers - 1
+    runs = query(database, "SELECT result, lease FROM nucleus_ledger_verification")
+    assert [(result.split("_")[0], lease) for result, lease in runs] == [("intact", None)]
+
+
+def _told(server: Server) -> int:
+    return server.output.count(VERIFIED) + server.output.count(RELIED)
+
+
+def assert_refuses(kind: str, database: str, folder: Path) -> None:
+    with Server(kind, database, folder) as server:
+        answers = []
+        server.until(lambda: answers.append(server.answer()))
+        assert not any(answers), answers
+        assert server.process.wait() not in (0, None), server.output
+        assert "IntegrityFailed" in server.output
+        assert "stream 'proofs' at sequence 3: hash_mismatch" in server.output
+        assert "verify_ledger" in server.output
+        assert "acknowledge_findings" in server.output
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_intact_ledger_is_served(kind: str, sqlite_url: str, tmp_path: Path) -> None:
+    assert_starts(kind, prepare(sqlite_url, "intact"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_tampered_ledger_is_never_served(kind: str, sqlite_url: str, tmp_path: Path) -> None:
+    assert_refuses(kind, prepare(sqlite_url, "tampered"), tmp_path)
+    # The second start refuses by what the first one stored, without reading the ledger again.
+    assert_refuses(kind, sqlite_url, tmp_path)
+
+
+@pytest.mark.parametrize("kind", GUNICORN)
+def test_intact_ledger_is_served_from_postgresql(
+    kind: str, postgres_url: str, tmp_path: Path
+) -> None:
+    assert_starts(kind, prepare(postgres_url, "intact"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", GUNICORN)
+def test_tampered_ledger_is_never_served_from_postgresql(
+    kind: str, postgres_url: str, tmp_path: Path
+) -> None:
+    assert_refuses(kind, prepare(postgres_url, "tampered"), tmp_path)
+
+
+BUILD = "tests.startup_site.build"
+
+
+def test_ledger_that_is_not_migrated_warns_and_starts(sqlite_url: str) -> None:
+    done = run(sqlite_url, BUILD)
+    assert done.returncode == 0, done.stderr
+    assert "not migrated" in done.stderr
+
+
+def test_empty_ledger_warns_and_starts(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "empty"), BUILD)
+    assert done.returncode == 0, done.stderr
+    assert "the ledger is empty" in done.stderr
+
+
+def test_off_verifies_nothing(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "tampered"), BUILD, VERIFY_ON_STARTUP="off")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert query(sqlite_url, "SELECT * FROM nucleus_ledger_verification") == []
+
+
+def test_second_build_in_a_process_refuses_again(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "tampered"), BUILD, "twice")
+    assert done.stdout.split() == ["IntegrityFailed", "IntegrityFailed"]
+    assert query(sqlite_url, "SELECT count(*) FROM nucleus_ledger_verification") == [(1,)]
+
+
+def test_second_build_in_a_process_verifies_nothing_again(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "intact"), BUILD, "twice", STARTUP_MAX_AGE=0)
+    assert done.stdout.split() == ["started", "started"], done.stderr
+    assert query(sqlite_url, "SELECT count(*) FROM nucleus_ledger_verification") == [(1,)]
+
+
+def test_process_forked_after_the_first_build_finds_its_own_answer(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "intact"), BUILD, "forked", STARTUP_MAX_AGE=0)
+    assert done.stdout.split() == ["started", "started"], done.stderr
+    assert query(sqlite_url, "SELECT count(*) FROM nucleus_ledger_verification") == [(2,)]
+
+
+def test_building_inside_a_running_loop_works(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "intact"), BUILD, "in-loop")
+    assert done.stdout.split() == ["started"], done.stderr
+
+
+@pytest.mark.parametrize(("setting", "code"), [("refuse", 1), ("warn", 0)])
+def test_database_error(setting: str, code: int, tmp_path: Path) -> None:
+    broken = tmp_path / "site.sqlite3"
+    broken.write_bytes(b"this is no database" * 100)
+    done = run(str(broken), BUILD, STARTUP_ON_ERROR=setting)
+    assert done.returncode == code, done.stderr
+    assert "the ledger could not be verified" in done.stderr
+
+
+def test_read_only_database_is_verified_in_full(sqlite_url: str) -> None:
+    prepare(sqlite_url, "tampered")
+    query(sqlite_url, "PRAGMA journal_mode = delete")
+    done = run(f"file:{sqlite_url}?mode=ro", BUILD)
+    assert done.stdout.split() == ["IntegrityFailed"], done.stderr
+
+
+def test_acknowledged_findings_warn_and_start(sqlite_url: str) -> None:
+    prepare(sqlite_url, "tampered")
+    said = run(sqlite_url, "django", "acknowledge_findings", "proofs", "--reason", "a test")
+    assert said.returncode == 0, said.stderr
+    done = run(sqlite_url, BUILD, STARTUP_MAX_AGE=0)
+    assert done.returncode == 0, done.stderr
+    assert "acknowledged" in done.stderr
+
+
+def test_management_commands_work_on_a_broken_ledger(sqlite_url: str) -> None:
+    done = run(prepare(sqlite_url, "tampered"), "django", "verify_ledger", "--no-progress")
+    assert done.returncode == 1
+    assert "hash_mismatch" in done.stdout
+
+
+def hold_lease(database: str, until: datetime) -> None:
+    query(
+        database,
+        "INSERT INTO nucleus_ledger_verification (started_at, origin, user, mode, deep, validated,"
+        " result, streams, entries, findings_total, warnings, lease, lease_until) VALUES"
+        " (?, 'startup', '', 'full', 0, 0, 'running', 0, 0, 0, '[]', 'startup', ?)",
+        *[moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in (until, until)],
+    )
+
+
+def test_stale_lease_is_taken_over(sqlite_url: str) -> None:
+    hold_lease(prepare(sqlite_url, "intact"), datetime.now(UTC) - timedelta(seconds=1))
+    done = run(sqlite_url, BUILD)
+    assert done.stdout.split() == ["started"], done.stderr
+    results = query(sqlite_url, "SELECT result, lease FROM nucleus_ledger_verification ORDER BY id")
+    assert [(result.split("_")[0], lease) for result, lease in results] == [
+        ("unknown", None),
+        ("intact", None),
+    ]
+
+
+def test_worker_waits_for_the_one_that_verifies(sqlite_url: str, tmp_path: Path) -> None:
+    hold_lease(prepare(sqlite_url, "intact"), datetime.now(UTC) + timedelta(hours=1))
+    with Server("uvicorn", sqlite_url, tmp_path) as server:
+        server.until(lambda: "waiting for it" in server.output)
+        assert server.answer() is None
+        query(
+            sqlite_url,
+            "UPDATE nucleus_ledger_verification"
+            " SET lease = NULL, lease_until = NULL, result = 'intact', finished_at = ?",
+            datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+        )
+        assert server.until(server.answer) == "answered", server.output
+        assert RELIED in server.output
+        assert VERIFIED not in server.output
