@@ -36,6 +36,7 @@ _RENEW_SECONDS = 15
 _POLL_SECONDS = 0.2
 _TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream", "nucleus_ledger_verification")
 _SHOWN = 3
+_RELIED = "the ledger was verified lately by another process: relying on that"
 
 _lock = threading.Lock()
 _outcomes: dict[int, BaseException | None] = {}
@@ -69,20 +70,27 @@ def check(using: str) -> None:
     mode = conf.verify_on_startup
     if mode == "off":
         return
+    waiting = False
     while True:
         _refuse_known_break(using)
         if _verified_lately(using, mode):
-            logger.info("the ledger was verified lately by another process: relying on that")
+            logger.info(_RELIED)
             return
         try:
             run = _take_lease(using, mode)
         except IntegrityError:
-            logger.info("another process verifies the ledger: waiting for it")
+            # Its process may have died: then the lease runs out, and is there to be taken.
+            if _give_up(using, lease=LEASE, lease_until__lt=datetime.now(UTC)):
+                continue
+            if not waiting:
+                logger.info("another process verifies the ledger: waiting for it")
+            waiting = True
             time.sleep(_POLL_SECONDS)
             continue
         break
     if run is not None and _verified_lately(using, mode):
         run.delete()  # the other process finished between the look and the lease
+        logger.info(_RELIED)
         return
     _judge(_verify(using, mode, run))
 
@@ -186,8 +194,6 @@ def _take_lease(using: str, mode: str) -> Verification | None:
     Raises `IntegrityError` where another process holds it.
     """
     now = datetime.now(UTC)
-    if _verifications(using).filter(lease=LEASE, lease_until__lt=now).exists():
-        _give_up(using, lease=LEASE, lease_until__lt=now)
     return statuses.begin(
         using,
         started_at=now,
@@ -198,10 +204,14 @@ def _take_lease(using: str, mode: str) -> Verification | None:
     )
 
 
-def _give_up(using: str, **which: object) -> None:
-    _verifications(using).filter(**which).update(
-        lease=None, lease_until=None, result="unknown", finished_at=datetime.now(UTC)
+def _give_up(using: str, **which: object) -> int:
+    """Let go of a lease, one's own or one that ran out; return how many there were."""
+    count: int = (
+        _verifications(using)
+        .filter(**which)
+        .update(lease=None, lease_until=None, result="unknown", finished_at=datetime.now(UTC))
     )
+    return count
 
 
 def _verifications(using: str):  # type: ignore[no-untyped-def]

@@ -10,9 +10,12 @@ from nucleus_ledger.storage import postgres_storage, sqlite_storage
 _database = os.environ["STARTUP_SITE_DATABASE"]
 
 if _database.startswith("postgresql:"):
-    DATABASES = {"default": {**postgres_storage(_database), "OPTIONS": {}}}
+    DATABASES = {"default": postgres_storage(_database)}
+    DATABASES["default"]["OPTIONS"].pop("pool")  # every process here is short-lived
 else:
-    DATABASES = {"default": sqlite_storage(_database)}
+    DATABASES = {"default": sqlite_storage(_database.removesuffix("?read-only"))}
+    if _database.endswith("?read-only"):
+        DATABASES["default"]["OPTIONS"]["init_command"] += "; PRAGMA query_only = ON"
 
 SECRET_KEY = "only for tests"
 ALLOWED_HOSTS = ["127.0.0.1"]
