@@ -87,9 +87,9 @@ def test_no_model_method_changes_history(entry: Entry, ledger_db: str) -> None:
             with pytest.raises(AppendOnlyViolation):
                 call(getattr(instance, name))
         for raw in (True, False):
-            with pytest.raises(AppendOnlyViolation):
+            with pytest.raises(AppendOnlyViolation), transaction.atomic(using=ledger_db):
                 models.Model.save_base(instance, raw=raw, using=ledger_db)
-        with pytest.raises(AppendOnlyViolation):
+        with pytest.raises(AppendOnlyViolation), transaction.atomic(using=ledger_db):
             models.Model.save(instance, using=ledger_db)
         for options in ({"update_fields": ["payload"]}, {"force_update": True}):
             with pytest.raises(AppendOnlyViolation):

@@ -13,6 +13,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from django.core.exceptions import MiddlewareNotUsed
+from django.db import connections
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from nucleus_ledger import startup
+from nucleus_ledger.middleware import VerifyOnStartup
+from nucleus_ledger.models import Entry, Verification
 
 from tests.postgres import ensure_running
 from tests.startup_servers import SERVERS, Server, prepare, run
@@ -226,3 +234,37 @@ def test_worker_waits_for_the_one_that_verifies(sqlite_url: str, tmp_path: Path)
         assert server.until(server.answer) == "answered", server.output
         assert RELIED in server.output
         assert VERIFIED not in server.output
+
+
+def test_lease_is_let_go_when_the_result_cannot_be_stored(sqlite_url: str) -> None:
+    query(prepare(sqlite_url, "tampered"), "DROP TABLE nucleus_ledger_finding")
+    done = run(sqlite_url, BUILD)
+    assert done.stdout.split() == ["OperationalError"], done.stderr
+    runs = query(sqlite_url, "SELECT result, lease FROM nucleus_ledger_verification")
+    assert runs == [("unknown", None)]
+
+
+def test_lease_is_renewed_while_the_ledger_is_read(
+    ledger_db_committed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "_RENEW_SECONDS", -1)
+    Entry.objects.using(ledger_db_committed).append("proofs", {"n": 1})
+    connection = connections[ledger_db_committed]
+    with CaptureQueriesContext(connection) as queries:
+        startup.check(ledger_db_committed)
+    renewal = 'UPDATE "nucleus_ledger_verification" SET "lease_until"'
+    assert any(str(one["sql"]).startswith(renewal) for one in queries)
+    stored = Verification.objects.using(ledger_db_committed).get()
+    assert (stored.origin, stored.lease, stored.lease_until) == ("startup", None, None)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("in_tests", "runs"), [(False, 0), (True, 1)])
+def test_under_a_test_runner_only_when_asked(
+    in_tests: bool, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "_outcomes", {})
+    with override_settings(NUCLEUS_LEDGER={"STARTUP_IN_TESTS": in_tests}):
+        with pytest.raises(MiddlewareNotUsed):
+            VerifyOnStartup(lambda request: None)
+    assert Verification.objects.count() == runs
