@@ -21,7 +21,6 @@ from django.test.utils import CaptureQueriesContext
 from nucleus_ledger import startup
 from nucleus_ledger.middleware import VerifyOnStartup
 from nucleus_ledger.models import Entry, Verification
-
 from tests.postgres import ensure_running
 from tests.startup_servers import SERVERS, Server, prepare, run
 
