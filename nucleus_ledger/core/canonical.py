@@ -63,6 +63,8 @@ def plain(
     except _Refused as exc:
         where = path + "".join(reversed(exc.steps))
         raise Serialization(f"{where}: {exc.reason}") from None
+    except RecursionError:  # `max_depth` beyond Python's own, or `convert` going in circles
+        raise Serialization(f"{path}: nested too deeply to be converted") from None
 
 
 def dumps(value: JSONValue) -> str:
@@ -89,22 +91,32 @@ def loads(text: str | bytes) -> JSONValue:
 
 def same(a: JSONValue, b: JSONValue) -> bool:
     """Whether two values are the same JSON: numbers by value; true is not 1, null is not 0."""
-    kind = type(a)
-    if kind is not type(b):
-        return {kind, type(b)} == {int, float} and a == b
-    if kind is dict:
-        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
-    if kind is list:
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
+    pairs = [(a, b)]  # a stack of its own: `loads` accepts more depth than Python may have left
+    while pairs:
+        a, b = pairs.pop()
+        kind, other = type(a), type(b)
+        if kind is not other:
+            if {kind, other} != {int, float} or a != b:
+                return False
+        elif kind is dict:
+            if a.keys() != b.keys():
+                return False
+            pairs.extend((value, b[key]) for key, value in a.items())
+        elif kind is list:
+            if len(a) != len(b):
+                return False
+            pairs.extend(zip(a, b, strict=True))
+        elif a != b:
+            return False
+    return True
 
 
-def is_canonical(text: str, value: JSONValue, *, deep: bool = False) -> bool:
+def is_canonical(text: str | bytes, value: JSONValue, *, deep: bool = False) -> bool:
     """Whether `text` is the RFC 8785 form of `value`; requires value == loads(text).
 
     `deep` asks rfc8785 also where the fast serializer provably writes the same.
     """
-    data = text.encode("utf-8", "surrogatepass")
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     try:
         fast = None if deep else _fast_dumps(value)
         return data == (_rfc8785(value) if fast is None else fast)
@@ -140,19 +152,27 @@ def _plain_object(value: dict[Any, Any], depth: int, convert: Convert | None) ->
     if depth < 1:
         raise _Refused("nested deeper than MAX_DEPTH")
     result: dict[str, Any] = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise _Refused(f"the key {key!r:.100} is not a string")
+    for original, item in value.items():
+        key = original if type(original) is str else _plain_key(original)
         try:
             _check_text(key)
         except _Refused as exc:
             raise _Refused(f"in the key {ascii(key)[:100]}: {exc.reason}") from None
+        if key in result:  # different in Python, the same in JSON: one of them would be lost
+            raise _Refused(f"the key {ascii(key)[:100]} occurs twice")
         try:
-            result[str(key)] = _plain(item, depth - 1, convert)
+            result[key] = _plain(item, depth - 1, convert)
         except _Refused as exc:
             exc.steps.append(f".{key}" if key.isidentifier() else f"[{ascii(key)[:100]}]")
             raise
     return result
+
+
+def _plain_key(key: object) -> str:
+    """Return a key of a subclass of str as str: its characters, whatever its `__str__` says."""
+    if not isinstance(key, str):
+        raise _Refused(f"the key {key!r:.100} is not a string")
+    return str.__str__(key)
 
 
 def _plain_array(

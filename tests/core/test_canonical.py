@@ -158,7 +158,8 @@ def test_loads_refuses(text: str | bytes) -> None:
 def test_same_tells_types_apart_and_numbers_by_value() -> None:
     alike = [(1, 1.0), (-0.0, 0), ({"a": [1]}, {"a": [1.0]}), (1e21, 10**21)]
     different = [(1, True), (0, False), (0, None), ("1", 1), ([], {}), ({"a": None}, {}),
-                 ([1], [True]), ({"a": 1}, {"a": True}), ([1, 2], [2, 1]), ("\u00e9", "e\u0301")]  # fmt: skip
+                 ([1], [True]), ({"a": 1}, {"a": True}), ([1, 2], [2, 1]),
+                 ("\u00e9", "e\u0301")]  # fmt: skip
     for a, b in alike:
         assert canonical.same(a, b)
         assert canonical.same(b, a)
@@ -265,3 +266,45 @@ def test_foreign_types_are_the_callers_to_convert() -> None:
 def test_dumps_refuses_what_has_no_form(value: Any) -> None:
     with pytest.raises(Serialization):
         canonical.dumps(value)
+
+
+def test_keys_are_taken_by_their_characters() -> None:
+    class Mixed(str, enum.Enum):  # noqa: UP042  its str() is "Mixed.RED"
+        RED = "red"
+
+    class Lying(str):
+        __slots__ = ()
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+        def __str__(self) -> str:
+            return "other\0"
+
+    assert canonical.plain({Mixed.RED: 1, Lying("x"): 2}) == {"red": 1, "x": 2}
+    assert {type(key) for key in canonical.plain({Mixed.RED: 1, Lying("x"): 2})} == {str}
+    with pytest.raises(Serialization, match="is not a string"):
+        canonical.plain({Colour.RED: 1})
+    with pytest.raises(Serialization, match=r"^payload\.a: the key 'x' occurs twice"):
+        canonical.plain({"a": {"x": 1, Lying("x"): 2}})
+
+
+def test_going_in_circles_is_refused_by_name() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(Serialization, match=r"^payload: nested too deeply"):
+        canonical.plain(circle, max_depth=10**6)
+    with pytest.raises(Serialization, match=r"^payload: nested too deeply"):
+        canonical.plain([object()], convert=lambda value: value)
+
+
+@pytest.mark.parametrize("text", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
+def test_same_compares_whatever_depth_was_read(text: str) -> None:
+    assert canonical.same(canonical.loads(text), canonical.loads(text))
+
+
+def test_the_judge_takes_bytes_too() -> None:
+    assert canonical.is_canonical(b'{"a":1}', {"a": 1})
+    assert not canonical.is_canonical(b'{"a": 1}', {"a": 1})
+    assert not canonical.is_canonical(b'{"a": 1}', {"a": 1}, deep=True)
