@@ -104,7 +104,11 @@ def verify(
         verification=run.pk if run else None,
     )
     if run is not None:
-        statuses.finish(using, run, report, started)
+        try:
+            statuses.finish(using, run, report, started)
+        except DatabaseError as exc:  # what was found must not be lost with it
+            failure = f"the result could not be stored: {type(exc).__name__}: {exc}".strip()
+            report = replace(report, errors=[*report.errors, failure])
     verification_finished.send_robust(sender=Report, report=report, using=using)
     return report
 

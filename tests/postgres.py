@@ -23,7 +23,9 @@ def ensure_running() -> str:
 
         folder = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
         server = get_server(folder, cleanup_mode="delete")
-        # Nothing here has to survive a power cut.
-        server.psql("ALTER SYSTEM SET fsync = off;\nSELECT pg_reload_conf();\n")
+        # Nothing here has to survive a power cut, and tests of deadlocks wait for each of them.
+        for setting in ("fsync = off", "deadlock_timeout = '30ms'"):
+            server.psql(f"ALTER SYSTEM SET {setting};\n")
+        server.psql("SELECT pg_reload_conf();\n")
         os.environ[VARIABLE] = server.get_uri()
     return os.environ[VARIABLE]
