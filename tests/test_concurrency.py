@@ -17,7 +17,7 @@ WRITERS, ENTRIES = 8, 250
 # What each process runs. It prints one line per entry that was acknowledged to it, and retries
 # what ordinary retry code retries: OperationalError, and nothing else.
 WRITER = """
-import json, os, sys
+import json, os, random, sys, time
 os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
 import django
 django.setup()
@@ -47,14 +47,17 @@ def append(n):
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(entries):
-    while True:
+    for attempt in range(1000):
         try:
             done = append(n)
-        except OperationalError:
+        except OperationalError:  # back off, or the same two meet in the same deadlock again
+            time.sleep(random.random() * 0.02 * min(attempt + 1, 10))
             continue
         except Rollback:
             done = []
         break
+    else:
+        raise SystemExit("a thousand attempts were not enough")
     for entry in done:
         print(json.dumps([entry.stream.name, entry.sequence, entry.hash]), flush=True)
 """
