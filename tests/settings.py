@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests import postgres
 _url = os.environ.get(postgres.VARIABLE, "postgresql://postgres@127.0.0.1:1/postgres")
 POSTGRES_URL = postgres.ensure_running() if "pytest" in sys.modules else _url
 _folder = Path(tempfile.mkdtemp(prefix="ledger-tests-"))
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 DATABASES = {
     "default": {
