@@ -100,7 +100,7 @@ def storage_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise InvalidData("the storage configuration is not an object")
     kind = config.get("type")
-    if kind not in _CONFIG_KEYS:
+    if not isinstance(kind, str) or kind not in _CONFIG_KEYS:
         raise InvalidData(f"type is not one of {', '.join(_CONFIG_KEYS)}: {kind!r}")
     keys = _CONFIG_KEYS[kind]
     unknown = sorted(str(key) for key in config.keys() - keys.keys() - {"type"})
