@@ -129,10 +129,9 @@ def _verify(using: str, mode: Literal["full", "incremental"], run: Verification 
             store=run is not None,
             run=run,
         )
-    except BaseException:
-        if run is not None:
-            _give_up(using, pk=run.pk)
-        raise
+    finally:
+        if run is not None:  # a run whose result is stored holds no lease any more
+            _give_up(using, pk=run.pk, lease=LEASE)
 
 
 def _judge(report: Report) -> None:

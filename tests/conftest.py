@@ -37,4 +37,5 @@ def ledger_db_committed(alias: str, transactional_db: None) -> str:
     """A database alias where everything is committed, and flushed after the test."""
     return alias
 
+
 from tests.processes import site, sqlite_site  # noqa: E402, F401

@@ -108,5 +108,3 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 @pytest.fixture
 def sqlite_site(tmp_path: Path) -> Site:
     return make_site("sqlite", tmp_path, "")
-
-

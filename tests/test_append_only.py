@@ -30,8 +30,7 @@ def entry(ledger_db: str) -> Entry:
 
 def snapshot(alias: str) -> list[Any]:
     return [
-        list(model._base_manager.using(alias).order_by("pk").values())
-        for model in (Entry, Stream)
+        list(model._base_manager.using(alias).order_by("pk").values()) for model in (Entry, Stream)
     ]
 
 
@@ -40,7 +39,8 @@ def call(method: Any) -> None:
     wanted = [
         parameter
         for parameter in inspect.signature(method).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind <= parameter.POSITIONAL_OR_KEYWORD
+        if parameter.default is parameter.empty
+        and parameter.kind <= parameter.POSITIONAL_OR_KEYWORD
     ]
     result = method(*[[] for _ in wanted])
     if inspect.isawaitable(result):
@@ -155,6 +155,8 @@ def test_loaddata_is_refused(entry: Entry, ledger_db: str, tmp_path: Any) -> Non
 
 def test_no_template_can_append(entry: Entry, ledger_db: str) -> None:
     context = Context({"stream": entry.stream, "entries": entry.stream.entries})
-    template = Template("{{ stream.append }}{{ entries.append_batch }}{{ entries.verify_integrity }}")
+    template = Template(
+        "{{ stream.append }}{{ entries.append_batch }}{{ entries.verify_integrity }}"
+    )
     assert template.render(context) == ""
     assert Entry.objects.using(ledger_db).count() == 3

@@ -101,8 +101,7 @@ def run_together(site: Site, jobs: list[tuple[list[str], str]], kill: int = 0) -
 
 def stored(site: Site) -> dict[tuple[str, int], str]:
     done = site.python(
-        "print(json.dumps(list(Entry.objects.values_list("
-        "'stream__name', 'sequence', 'hash'))))"
+        "print(json.dumps(list(Entry.objects.values_list('stream__name', 'sequence', 'hash'))))"
     )
     return {(name, sequence): digest for name, sequence, digest in json.loads(done.stdout)}
 

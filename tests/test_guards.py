@@ -247,10 +247,22 @@ def test_the_indexes_are_those_the_design_lists(ledger_db: str) -> None:
 @pytest.mark.parametrize(
     ("file", "digest"),
     [
-        ("postgresql/append_only_v1.sql", "f000175f4a2e4fbb52501d011e0c55b1476ea8eadafa2c990b5883ffe9559d1b"),
-        ("postgresql/append_only_v1_undo.sql", "a9729fefdcd1b71fa7a9969a113f7c59b5297cfc27f661f4d0aba7210c1870c2"),
-        ("sqlite/append_only_v1.sql", "76625b77008fae738bdc9d01af7f242a537999786f1b8cb7ef42972255346eac"),
-        ("sqlite/append_only_v1_undo.sql", "960608369f79856bb17cca8dfd241fc185d5baf20293c7b1c415cc4d5ff35d2d"),
+        (
+            "postgresql/append_only_v1.sql",
+            "f000175f4a2e4fbb52501d011e0c55b1476ea8eadafa2c990b5883ffe9559d1b",
+        ),
+        (
+            "postgresql/append_only_v1_undo.sql",
+            "a9729fefdcd1b71fa7a9969a113f7c59b5297cfc27f661f4d0aba7210c1870c2",
+        ),
+        (
+            "sqlite/append_only_v1.sql",
+            "76625b77008fae738bdc9d01af7f242a537999786f1b8cb7ef42972255346eac",
+        ),
+        (
+            "sqlite/append_only_v1_undo.sql",
+            "960608369f79856bb17cca8dfd241fc185d5baf20293c7b1c415cc4d5ff35d2d",
+        ),
     ],
 )
 def test_released_sql_is_frozen(file: str, digest: str) -> None:

@@ -146,7 +146,9 @@ def test_the_command(site: Site) -> None:
     done = site.manage("acknowledge_findings", "s", "--reason", "disk fault on 1 May")
     assert done.returncode == 0, done.stderr
     assert "1 finding(s) in stream 's' acknowledged" in done.stdout
-    assert site.manage("append_entries", text=lines_of({"stream": "s", "payload": {}})).returncode == 0
+    assert (
+        site.manage("append_entries", text=lines_of({"stream": "s", "payload": {}})).returncode == 0
+    )
     assert site.manage("verify_ledger").returncode == 1
     assert site.manage("verify_ledger", "--accept-acknowledged").returncode == 0
     assert site.report()["result"] == "acknowledged"

@@ -113,7 +113,9 @@ def test_the_pure_core_needs_no_django() -> None:
 
 def test_one_module_inserts() -> None:
     inserting = [
-        file.name for file in files() if "INSERT INTO nucleus_ledger_entry" in file.read_text("utf-8")
+        file.name
+        for file in files()
+        if "INSERT INTO nucleus_ledger_entry" in file.read_text("utf-8")
     ]
     assert inserting == ["appending.py"]
 
