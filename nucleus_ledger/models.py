@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from nucleus_ledger import appending
 from nucleus_ledger.append_only import AppendOnlyModel, refuse
 from nucleus_ledger.core.canonical import MAX_SAFE_INTEGER
+from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import NotFound
 from nucleus_ledger.fields import DocumentField, HashField
 from nucleus_ledger.managers import EntryManager, StreamManager
@@ -57,7 +58,7 @@ class Stream(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return visible(str(self.name))
 
     def append(self, payload: Any, **options: Any) -> Entry:
         """Append one entry to this stream; see `EntryQuerySet.append`."""
@@ -139,7 +140,7 @@ class Entry(AppendOnlyModel):
 
     def __str__(self) -> str:
         cached = self._state.fields_cache.get("stream")  # a list must not cost a query a row
-        return f"{cached or self.stream_id} #{self.sequence}"
+        return f"{cached or self.stream_id} #{visible(str(self.sequence))}"
 
     def save(
         self,
@@ -227,7 +228,7 @@ class Finding(models.Model):
         default_permissions = ("view",)
 
     def __str__(self) -> str:
-        return f"{self.kind} at {self.stream}:{self.sequence}"
+        return f"{self.kind} at {visible(self.stream)}:{self.sequence}"
 
 
 class StreamStatus(models.Model):

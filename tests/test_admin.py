@@ -84,7 +84,7 @@ def verify(client: Client, *streams: Stream) -> str:
 def test_status_comes_from_verification_and_never_from_the_head_row(client: Client) -> None:
     fill()
     assert text_of(client.get(reverse(STREAMS))).count("○ Never verified") == 2
-    one, two = Stream.objects.order_by("name")
+    one, _ = Stream.objects.order_by("name")
     page = verify(client, one)
     assert "Intact: 3 entries in 1 streams read." in page
     assert page.count("✔ Intact") == 1
@@ -241,3 +241,15 @@ def test_verifying_takes_its_own_permission(alias_routed: str) -> None:
     stranger.force_login(User.objects.create_user("stranger", is_staff=True))
     assert stranger.get(reverse(STREAMS)).status_code == 403
     assert stranger.get(reverse(ENTRIES)).status_code == 403
+
+
+def test_verifying_inside_a_requests_transaction_raises_no_false_alarm(
+    client: Client, alias_routed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections[alias_routed].settings_dict, "ATOMIC_REQUESTS", True)
+    fill()
+    stream = Stream.objects.get(name="s0")
+    assert "Intact: 3 entries" in verify(client, stream)
+    stream.append({"n": 1})
+    assert "Intact: 4 entries" in verify(client, stream)
+    assert StreamStatus.objects.get(stream__name="s0").result == "intact"

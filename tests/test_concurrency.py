@@ -24,22 +24,22 @@ django.setup()
 from django.db import OperationalError, transaction
 from nucleus_ledger.models import Entry
 
-number, entries, streams, how = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), sys.argv[4]
+number, entries = int(sys.argv[1]), int(sys.argv[2])
+streams, how = sys.argv[3].split(","), sys.argv[4]
 
 class Rollback(Exception):
     pass
 
 def append(n):
-    names = streams if how != "backwards" else streams[::-1]
     if how == "batch":
         return Entry.objects.append_batch(
             [{"stream": s, "payload": {"w": number, "n": n}, "record_id": f"{number}-{n}"}
-             for s in (names if number % 2 else names[::-1])])
+             for s in (streams if number % 2 else streams[::-1])])
     if how == "one":
-        return [Entry.objects.append(names[0], {"w": number, "n": n}, record_id=f"{number}-{n}")]
+        return [Entry.objects.append(streams[0], {"w": number, "n": n}, record_id=f"{number}-{n}")]
     with transaction.atomic():
         done = [Entry.objects.append(s, {"w": number, "n": n}, record_id=f"{number}-{n}")
-                for s in (names if how != "mixed" or number % 2 else names[::-1])]
+                for s in (streams if how != "mixed" or number % 2 else streams[::-1])]
         if n % 5 == 4:
             raise Rollback
     return done

@@ -26,7 +26,7 @@ ROWS = {
     ],
     4: ["append_only", "querysets", "managers"],
     5: ["models"],
-    6: ["incidents", "startup"],
+    6: ["incidents", "presentation", "startup"],
     7: ["checks", "admin", "middleware"],
     8: ["apps", "management", "testing"],
 }
