@@ -10,30 +10,22 @@ the old last row when it wakes up (READ COMMITTED, `ORDER BY sequence DESC LIMIT
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.db.models.signals import post_save, pre_save
-from django.utils.functional import Promise
 
+from nucleus_ledger import drafting
 from nucleus_ledger import modules as stream_modules
-from nucleus_ledger.conf import INCIDENTS, RESERVED_PREFIX, conf
-from nucleus_ledger.core import canonical, hashing
-from nucleus_ledger.core.record import LABEL, Record, check_shape, is_label
-from nucleus_ledger.errors import (
-    DuplicateRecord,
-    IntegrityFailed,
-    InvalidData,
-    LedgerError,
-    Serialization,
-    StreamConflict,
-)
+from nucleus_ledger.conf import INCIDENTS, conf
+from nucleus_ledger.core import canonical
+from nucleus_ledger.core.record import LABEL, Record, is_label
+from nucleus_ledger.drafting import Draft, LockedStream
+from nucleus_ledger.errors import DuplicateRecord, IntegrityFailed, InvalidData, StreamConflict
 from nucleus_ledger.fields import shown
 
 if TYPE_CHECKING:
@@ -67,39 +59,6 @@ _MOVE_HEAD = (
 _IDS_PER_QUERY = 500
 
 
-@dataclass(slots=True)
-class _Draft:
-    """One entry on its way in; `index` is its place in a batch."""
-
-    instance: Entry
-    index: int | None = None
-    record: Record = field(init=False)
-    payload_text: str = field(init=False)
-    meta_text: str | None = field(init=False)
-    stored: Entry | None = None
-    same_as: _Draft | None = None
-    sequence: int = -1
-    record_id: str = ""
-    timestamp: int = 0
-    prev_hash: str | None = None
-    hash: str = ""
-    serialized: str = ""
-
-
-@dataclass(slots=True)
-class _LockedStream:
-    """A stream's head as read under its lock, moving along with the drafts."""
-
-    name: str
-    id: int
-    ledger: str
-    length: int
-    head_hash: str | None
-    head_timestamp: int | None
-    result: str | None
-    drafts: list[_Draft] = field(default_factory=list)
-
-
 def append_records(
     records: Sequence[Record | Mapping[str, Any]],
     *,
@@ -118,8 +77,8 @@ def append_records(
     drafts = []
     for index, record in enumerate(records):
         place = index if batch else None
-        with _located(place):
-            drafts.append(_Draft(_instance_of(_as_record(record)), place))
+        with drafting.located(place):
+            drafts.append(Draft(drafting.instance_of(drafting.as_record(record)), place))
     if expected_length is not None and (type(expected_length) is not int or expected_length < 0):
         raise InvalidData(f"expected_length is not a whole number >= 0: {expected_length!r}")
     return _append(drafts, using, idempotent, expected_length, reserved)
@@ -133,7 +92,7 @@ def append_instance(instance: Entry, *, using: str) -> None:
     if computed:
         raise InvalidData(f"{', '.join(computed)}: computed by the ledger, not to be given")
     instance.record_id = instance.record_id or None  # type: ignore[assignment]  # Django's default
-    _append([_Draft(instance)], using, False, None, False)
+    _append([Draft(instance)], using, False, None, False)
 
 
 def create_stream(stream: Stream, *, using: str) -> None:
@@ -141,7 +100,7 @@ def create_stream(stream: Stream, *, using: str) -> None:
     pre_save.send(type(stream), instance=stream, raw=False, using=using, update_fields=None)
     if not is_label(stream.name):
         raise InvalidData(f"name is not {LABEL}: {stream.name!r:.300}")
-    _check_reserved(stream.name, reserved=False)
+    drafting.check_reserved(stream.name, reserved=False)
     if stream.length or stream.head_hash or stream.head_timestamp or stream.ledger:
         raise InvalidData("a new stream has a name only: the ledger gives the rest")
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
@@ -164,7 +123,7 @@ def database_of(instance: Entry | Stream, *, using: str | None) -> str:
 
 
 def _append(
-    drafts: list[_Draft],
+    drafts: list[Draft],
     using: str,
     idempotent: bool,
     expected_length: int | None,
@@ -179,8 +138,8 @@ def _append(
         pre_save.send(
             entry_model, instance=draft.instance, raw=False, using=using, update_fields=None
         )
-        with _located(draft.index):
-            _prepare(draft, modules, reserved)
+        with drafting.located(draft.index):
+            drafting.prepare(draft, modules, reserved)
     names = sorted({draft.record.stream for draft in drafts}, key=str.encode)
     if expected_length is not None and len(names) > 1:
         raise InvalidData("expected_length needs all records to be of one stream")
@@ -206,81 +165,6 @@ def _append(
     return [_result(draft) for draft in drafts]
 
 
-def _as_record(record: Record | Mapping[str, Any]) -> Record:
-    return record if isinstance(record, Record) else Record.from_mapping(record)
-
-
-def _instance_of(record: Record) -> Entry:
-    entry_model = apps.get_model("nucleus_ledger", "Entry")
-    instance: Entry = entry_model(
-        payload=record.payload,
-        meta=record.meta,
-    )
-    given: Any = record  # what is not given is chosen under the lock
-    instance.record_id, instance.timestamp = given.record_id, given.timestamp
-    # Not through the descriptor: the stream may not exist yet, and the router is not needed here.
-    if isinstance(record.stream, str):
-        stream = apps.get_model("nucleus_ledger", "Stream")(name=record.stream)
-    else:
-        stream = record.stream
-    instance._state.fields_cache["stream"] = stream
-    return instance
-
-
-def _record_of(instance: Entry) -> Record:
-    """Read the record off an instance, after `pre_save` receivers had their say."""
-    entry_model = type(instance)
-    try:
-        stream: Any = instance.stream
-    except entry_model.stream.RelatedObjectDoesNotExist as exc:
-        raise InvalidData("stream is missing") from exc
-    return Record(
-        stream=getattr(stream, "name", stream),
-        payload=instance.payload,
-        record_id=instance.record_id,
-        timestamp=instance.timestamp,
-        meta=instance.meta,
-    )
-
-
-def _prepare(draft: _Draft, modules: Sequence[stream_modules.Module], reserved: bool) -> None:
-    """Everything that can be refused without knowing the stream's head."""
-    record = _record_of(draft.instance)
-    check_shape(record)
-    _check_reserved(record.stream, reserved)
-    record = stream_modules.before_append(record, modules)
-    depth = conf.max_depth
-    draft.record = record
-    draft.payload_text = canonical.dumps(
-        canonical.plain(record.payload, path="payload", max_depth=depth, convert=_lazy_text)
-    )
-    draft.meta_text = None
-    if record.meta is not None:
-        draft.meta_text = canonical.dumps(
-            canonical.plain(record.meta, path="meta", max_depth=depth, convert=_lazy_text)
-        )
-    # The exact size is known under the lock; what is hopeless is refused before taking it.
-    _check_size(len(draft.payload_text) + len(draft.meta_text or ""))
-
-
-def _lazy_text(value: object) -> object:
-    if isinstance(value, Promise):
-        return str(value)
-    raise TypeError
-
-
-def _check_reserved(name: str, reserved: bool) -> None:
-    if name.startswith(RESERVED_PREFIX) and not reserved:
-        raise InvalidData(f"stream {name!r}: names beginning with {RESERVED_PREFIX!r} are reserved")
-
-
-def _check_size(size: int) -> None:
-    if size > conf.max_serialized_bytes:
-        raise Serialization(
-            f"the entry takes {size} bytes; MAX_SERIALIZED_BYTES is {conf.max_serialized_bytes}"
-        )
-
-
 @contextmanager
 def _transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Join the caller's transaction or open one; never a savepoint.
@@ -294,7 +178,7 @@ def _transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
             yield
 
 
-def _lock(connection: BaseDatabaseWrapper, name: str) -> _LockedStream:
+def _lock(connection: BaseDatabaseWrapper, name: str) -> LockedStream:
     """Lock a stream's row, making it if it is missing, and read its head under the lock."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK[connection.vendor], [name])
@@ -307,10 +191,10 @@ def _lock(connection: BaseDatabaseWrapper, name: str) -> _LockedStream:
         raise OperationalError(f"could not serialize access: stream {name!r} was just created")
     stream_id, ledger, length, head_hash, head_timestamp, result = rows[0]
     head = None if head_hash is None else shown(head_hash)
-    return _LockedStream(name, stream_id, ledger, length, head, head_timestamp, result)
+    return LockedStream(name, stream_id, ledger, length, head, head_timestamp, result)
 
 
-def _refuse_broken(stream: _LockedStream, reserved: bool) -> None:
+def _refuse_broken(stream: LockedStream, reserved: bool) -> None:
     # Incidents are recorded even where the record of incidents is itself broken.
     if stream.result == "tampered" and not (reserved and stream.name == INCIDENTS):
         raise IntegrityFailed(
@@ -325,8 +209,8 @@ def _refuse_broken(stream: _LockedStream, reserved: bool) -> None:
 
 
 def _decide(
-    drafts: list[_Draft],
-    streams: dict[str, _LockedStream],
+    drafts: list[Draft],
+    streams: dict[str, LockedStream],
     connection: BaseDatabaseWrapper,
     idempotent: bool,
     expected_length: int | None,
@@ -339,17 +223,17 @@ def _decide(
         name: _stored_entries(connection, stream, [d for d in drafts if d.record.stream == name])
         for name, stream in streams.items()
     }
-    seen: dict[tuple[str, str], _Draft] = {}
+    seen: dict[tuple[str, str], Draft] = {}
     # In the caller's order, so that of several refusals the first record's is told.
     for draft in drafts:
         name = draft.record.stream
-        with _located(draft.index):
+        with drafting.located(draft.index):
             if not _is_duplicate(draft, stored[name], seen, idempotent):
-                _place(draft, streams[name])
+                drafting.place(draft, streams[name])
 
 
 def _stored_entries(
-    connection: BaseDatabaseWrapper, stream: _LockedStream, drafts: list[_Draft]
+    connection: BaseDatabaseWrapper, stream: LockedStream, drafts: list[Draft]
 ) -> dict[str, Entry]:
     ids = list({draft.record.record_id for draft in drafts if draft.record.record_id is not None})
     hashes: list[str] = []
@@ -375,9 +259,9 @@ def _stored_entries(
 
 
 def _is_duplicate(
-    draft: _Draft,
+    draft: Draft,
     stored: dict[str, Entry],
-    seen: dict[tuple[str, str], _Draft],
+    seen: dict[tuple[str, str], Draft],
     idempotent: bool,
 ) -> bool:
     record_id = draft.record.record_id
@@ -385,10 +269,10 @@ def _is_duplicate(
         return False
     if record_id in stored:
         draft.stored = stored[record_id]
-        equal = _equals_stored(draft, stored[record_id])
+        equal = drafting.equals_stored(draft, stored[record_id])
     elif (draft.record.stream, record_id) in seen:
         draft.same_as = seen[draft.record.stream, record_id]
-        equal = _equals_draft(draft, draft.same_as)
+        equal = drafting.equals_draft(draft, draft.same_as)
     else:
         seen[draft.record.stream, record_id] = draft
         return False
@@ -397,60 +281,7 @@ def _is_duplicate(
     return True
 
 
-def _equals_stored(draft: _Draft, entry: Entry) -> bool:
-    meta = None if draft.meta_text is None else canonical.loads(draft.meta_text)
-    return (
-        canonical.same(canonical.loads(draft.payload_text), entry.payload)
-        and canonical.same(meta, entry.meta)
-        and draft.record.timestamp in (None, entry.timestamp)
-    )
-
-
-def _equals_draft(draft: _Draft, earlier: _Draft) -> bool:
-    return (
-        draft.payload_text == earlier.payload_text
-        and draft.meta_text == earlier.meta_text
-        and draft.record.timestamp in (None, earlier.timestamp)
-    )
-
-
-def _place(draft: _Draft, stream: _LockedStream) -> None:
-    """Give a draft its place behind the head, and move the head onto it."""
-    draft.timestamp = _timestamp(draft.record.timestamp, stream.head_timestamp)
-    draft.sequence, draft.prev_hash = stream.length, stream.head_hash
-    draft.record_id = draft.record.record_id or hashing.new_record_id(draft.timestamp)
-    draft.serialized = hashing.serialize_entry(
-        ledger=stream.ledger,
-        stream=stream.name,
-        sequence=draft.sequence,
-        record_id=draft.record_id,
-        timestamp=draft.timestamp,
-        payload_text=draft.payload_text,
-        meta_text=draft.meta_text,
-        prev_hash=draft.prev_hash,
-    )
-    _check_size(len(draft.serialized.encode()))
-    draft.hash = hashing.hash_text(draft.serialized)
-    stream.length += 1
-    stream.head_hash, stream.head_timestamp = draft.hash, draft.timestamp
-    stream.drafts.append(draft)
-
-
-def _timestamp(given: int | None, head: int | None) -> int:
-    now = time.time_ns() // 1_000_000
-    if given is None:
-        return max(now, head or 0)
-    if head is not None and given < head:
-        raise InvalidData(f"timestamp {given} lies before that of the previous entry, {head}")
-    if given > now + conf.max_clock_skew_ms:
-        raise InvalidData(
-            f"timestamp {given} lies more than MAX_CLOCK_SKEW_MS ({conf.max_clock_skew_ms}) "
-            f"ahead of now, {now}"
-        )
-    return given
-
-
-def _write(connection: BaseDatabaseWrapper, stream: _LockedStream) -> None:
+def _write(connection: BaseDatabaseWrapper, stream: LockedStream) -> None:
     if not stream.drafts:
         return
     binary = connection.Database.Binary  # type: ignore[attr-defined]
@@ -478,7 +309,7 @@ def _write(connection: BaseDatabaseWrapper, stream: _LockedStream) -> None:
         cursor.execute(_MOVE_HEAD, [stream.length, head, stream.head_timestamp, stream.id])
 
 
-def _settle(drafts: list[_Draft], streams: dict[str, _LockedStream], using: str) -> None:
+def _settle(drafts: list[Draft], streams: dict[str, LockedStream], using: str) -> None:
     """Make the instances what a reload would give."""
     for draft in drafts:
         locked, instance = streams[draft.record.stream], draft.instance
@@ -495,17 +326,7 @@ def _settle(drafts: list[_Draft], streams: dict[str, _LockedStream], using: str)
         instance.stream_id = locked.id
 
 
-def _result(draft: _Draft) -> Entry:
+def _result(draft: Draft) -> Entry:
     if draft.same_as is not None:
         return draft.same_as.instance
     return draft.instance if draft.stored is None else draft.stored
-
-
-@contextmanager
-def _located(index: int | None) -> Iterator[None]:
-    """Say in an error which record of a batch it is about."""
-    try:
-        yield
-    except LedgerError as exc:
-        exc.index = index
-        raise

@@ -18,6 +18,7 @@ ROWS = {
         "acknowledgements",
         "appending",
         "checking",
+        "drafting",
         "modules",
         "rowsource",
         "statuses",
