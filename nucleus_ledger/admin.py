@@ -160,7 +160,7 @@ class StreamAdmin(ReadOnlyAdmin):
 class EntryList(ChangeList):
     """Newest entries first, whatever the address says: any other order sorts the whole table."""
 
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return ["-stream_id", "-sequence"]
 
 
@@ -179,7 +179,7 @@ class EntryAdmin(ReadOnlyAdmin):
     list_display_links = ("place", "record")
     list_select_related = ("stream",)
     list_per_page = 50
-    list_max_show_all = LISTED_ENTRIES
+    list_max_show_all = -1  # "show all" believes the count, which stops short
     paginator = BoundedPaginator
     sortable_by = ()
     search_fields = ("record_id",)
@@ -369,17 +369,23 @@ def _said(report: Report) -> list[tuple[int, str]]:
         "trouble": "; ".join(report.errors) or _t("there was no entry to read"),
     }
     words = {
-        "intact": _t("Intact: %(entries)s entries of %(streams)s streams read, nothing found."),
-        "acknowledged": _t("Acknowledged: all %(findings)s findings are on record already."),
-        "tampered": _t("Tampered: %(findings)s findings in the streams verified."),
+        "intact": _t("Intact: nothing found. Streams: %(streams)s, entries: %(entries)s."),
+        "acknowledged": _t(
+            "Acknowledged: every finding is on record already. Findings: %(findings)s."
+        ),
+        "tampered": _t("Tampered. Findings: %(findings)s."),
     }
     text = words.get(report.result, _t("It could not be told: %(trouble)s.")) % numbers
     link = presentation.verification_link(report.verification) if report.verification else ""
-    said = [(_LEVELS.get(report.result, messages.WARNING), format_html("{} {}", text, link))]
+    said: list[tuple[int, str]] = [
+        (_LEVELS.get(report.result, messages.WARNING), format_html("{} {}", text, link))
+    ]
     broken = [stream for stream in report.streams if stream.result == "tampered"]
     for stream in broken[:_NAMED_STREAMS]:
         found = presentation.in_short(stream.findings, stream.findings_total)
-        said.append((messages.ERROR, visible(f"{stream.name}: {found}")))
+        # The admin capitalises a message: a name must not stand first in it.
+        text = _t("Stream %(name)s: %(found)s") % {"name": stream.name, "found": found}
+        said.append((messages.ERROR, visible(text)))
     said.extend((messages.WARNING, visible(text)) for text in report.warnings[:_NAMED_STREAMS])
     return said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from nucleus_ledger import guards
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
 from tests.tamper import lay_bare, sql
 
-HOSTILE = '<script>alert(1)</script>"\'><img src=x onerror=alert(2)>'
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 BIDI, ESCAPE = "\u202e", "\x1b"
 TABLE = "nucleus_ledger_entry"
 
@@ -121,7 +122,7 @@ def test_the_action_verifies_and_says_what_it_found(boss: Client, ledger: str) -
     run = Verification.objects.using(ledger).get()
     assert (run.origin, run.user, run.mode, run.result) == ("admin", "carol", "full", "intact")
     assert level == "success"
-    assert "3 entries of 1 streams" in text
+    assert "Streams: 1, entries: 3." in text
     assert page("verification", run.pk) in text
     html = response.content.decode()
     assert badge(html) == "intact"
@@ -140,11 +141,11 @@ def test_tampering_is_named_and_linked(boss: Client, ledger: str) -> None:
     fill(1, "others")
     guards.remove(connections[ledger])
     sql(ledger, f"UPDATE {TABLE} SET record_id = 'forged' WHERE sequence = 1")
-    guards.install(connections[ledger])
     assert badge(get(boss, listing("stream"))) == "never"  # nobody looked yet
     messages = said(verify(boss, "things", "others"))
-    assert [level for level, _text in messages] == ["error", "error"]
-    assert messages[1][1] == "things: field_mismatch (record_id) at #1"
+    assert [level for level, _text in messages] == ["error", "error", "warning"]
+    assert messages[1][1] == "Stream things: field_mismatch (record_id) at #1"
+    assert messages[2][1].startswith("guards in the database: ")
     run = Verification.objects.using(ledger).get()
     for address in (page("verification", run.pk), page("stream", entries[0].stream_id)):
         html = get(boss, address)
@@ -161,7 +162,7 @@ def test_findings_without_an_entry_and_unknown_results(boss: Client, ledger: str
     guards.remove(connections[ledger])
     sql(ledger, f"DELETE FROM {TABLE} WHERE sequence = 1")
     Stream.objects.create(name="empty")
-    assert said(verify(boss, "things"))[1] == ("error", "things: sequence_gap at #1")
+    assert said(verify(boss, "things"))[1] == ("error", "Stream things: sequence_gap at #1")
     assert "sequence_gap" in get(boss, page("stream", Stream.objects.get(name="things").pk))
     [(level, text), *rest] = said(verify(boss, "empty"))
     assert level == "warning"
@@ -317,6 +318,20 @@ def test_columns_of_another_type_break_no_page(
     get(boss, page("stream", entries[0].stream_id))
 
 
+class Tags(HTMLParser):
+    """Collects what a strict Content-Security-Policy forbids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forbidden: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = {name for name, _value in attrs}
+        inline = tag == "style" or (tag == "script" and "src" not in names)
+        if inline or "style" in names or any(name.startswith("on") for name in names):
+            self.forbidden.append(self.get_starttag_text() or tag)
+
+
 def test_pages_need_no_inline_script_or_style(boss: Client, hostile: Entry) -> None:
     verify(boss, hostile.stream.name)
     for address in (
@@ -327,11 +342,9 @@ def test_pages_need_no_inline_script_or_style(boss: Client, hostile: Entry) -> N
         listing("verification"),
         page("verification", Verification.objects.get().pk),
     ):
-        html = get(boss, address)
-        assert not re.search(r"<script(?![^>]*\ssrc=)", html)
-        tags = re.findall(r"<[a-zA-Z][^>]*>", html)
-        assert not [tag for tag in tags if re.search(r"\s(style|on[a-z]+)=", tag)]
-        assert "<style" not in html
+        tags = Tags()
+        tags.feed(get(boss, address))
+        assert tags.forbidden == []
 
 
 # Permissions
@@ -349,7 +362,7 @@ def test_nobody_writes_history(boss: Client, ledger: str) -> None:
         assert boss.get(reverse(f"admin:nucleus_ledger_{model}_add")).status_code == 403
         html = get(boss, listing(model))
         assert "delete_selected" not in html
-        assert "addlink" not in html
+        assert reverse(f"admin:nucleus_ledger_{model}_add") not in html
         form = get(boss, page(model, key))
         assert 'name="_save"' not in form
         assert "deletelink" not in form
@@ -413,7 +426,9 @@ def plans(alias: str, queries: list[str]) -> Iterator[str]:
     explain = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            cursor.execute(f"ANALYZE {TABLE}")
             cursor.execute("SET LOCAL enable_seqscan = off")  # 300 rows are not worth an index
+            cursor.execute("SET LOCAL enable_sort = off")
         for query in queries:
             cursor.execute(explain + query)
             yield "\n".join(str(row[-1]) for row in cursor.fetchall())
@@ -485,7 +500,7 @@ def test_entries_are_never_counted_and_an_index_orders_them(boss: Client, ledger
         for plan in plans(ledger, over_entries):
             assert "Seq Scan on nucleus_ledger_entry" not in plan
             assert not re.search(rf"SCAN {TABLE}(?! USING)", plan)
-            assert not re.search(r"\bSort\b|TEMP B-TREE", plan.replace("Incremental Sort", "Sort"))
+            assert not re.search(r"Sort Key|TEMP B-TREE", plan)
 
 
 @pytest.mark.parametrize("term", ["r17", "ab" * 32, "#17", "nothing"])
