@@ -219,9 +219,12 @@ def _decide(
     for stream in streams.values():
         if expected_length is not None and stream.length != expected_length:
             raise StreamConflict(stream.name, expected_length, stream.length)
+    named: dict[str, set[str]] = {name: set() for name in streams}
+    for draft in drafts:
+        if draft.record.record_id is not None:
+            named[draft.record.stream].add(draft.record.record_id)
     stored = {
-        name: _stored_entries(connection, stream, [d for d in drafts if d.record.stream == name])
-        for name, stream in streams.items()
+        name: _stored_entries(connection, streams[name], sorted(ids)) for name, ids in named.items()
     }
     seen: dict[tuple[str, str], Draft] = {}
     # In the caller's order, so that of several refusals the first record's is told.
@@ -233,9 +236,8 @@ def _decide(
 
 
 def _stored_entries(
-    connection: BaseDatabaseWrapper, stream: LockedStream, drafts: list[Draft]
+    connection: BaseDatabaseWrapper, stream: LockedStream, ids: list[str]
 ) -> dict[str, Entry]:
-    ids = list({draft.record.record_id for draft in drafts if draft.record.record_id is not None})
     hashes: list[str] = []
     if not stream.length:  # nothing is stored; a row behind the head's back hits the constraint
         return {}

@@ -62,19 +62,18 @@ def read_heads(
     connection: BaseDatabaseWrapper, names: Sequence[str] | None = None
 ) -> list[StoredStream]:
     """Return the streams, all or those named, in the byte order of their names."""
+    condition, parameters = "", []
+    if names is not None:
+        condition = f"WHERE s.name IN ({', '.join(['%s'] * len(names)) or 'NULL'})"
+        parameters = list(names)
     with connection.cursor() as cursor, _any_text(connection):
-        cursor.execute(_HEADS)
+        cursor.execute(_HEADS + condition, parameters)
         rows = cursor.fetchall()
-    wanted = None if names is None else set(names)
     streams = []
     for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
-        if wanted is None or name in wanted:
-            head = None if head_hash is None else shown(head_hash)
-            streams.append(
-                StoredStream(
-                    stream_id, Head(name, ledger, length, head, head_timestamp, bool(beyond))
-                )
-            )
+        hash_ = None if head_hash is None else shown(head_hash)
+        head = Head(name, ledger, length, hash_, head_timestamp, bool(beyond))
+        streams.append(StoredStream(stream_id, head))
     return sorted(streams, key=lambda stream: str(stream.head.stream).encode(errors="replace"))
 
 

@@ -148,7 +148,7 @@ def _plans(
     now: datetime,
     gathered: _Run,
 ) -> list[Plan]:
-    acknowledged = acknowledgements.read_all(using) if known else {}
+    acknowledged = acknowledgements.read_all(using)
     plans = []
     for item in stored:
         status = known.get(item.id)
