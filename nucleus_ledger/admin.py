@@ -103,8 +103,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("verified"), ordering="status__verified_at")
     def verified(self, stream: Stream) -> str:
-        status = presentation.status_of(stream)
-        return "–" if status is None else age(status.verified_at, datetime.now(UTC))
+        return presentation.last_verified(stream)
 
     @admin.display(description=_("entries since"))
     def since(self, stream: Stream) -> str:
@@ -189,12 +188,12 @@ class EntryAdmin(ReadOnlyAdmin):
         "place",
         "record",
         "time",
+        "verified",
         "payload_text",
         "meta_text",
         "whole_hash",
         "previous",
         "canonical_text",
-        "verified",
     )
     readonly_fields = fields
 
@@ -314,14 +313,14 @@ class EntryAdmin(ReadOnlyAdmin):
 class VerificationAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
+        "result",
+        "findings_total",
+        "entries",
+        "streams",
         "started_at",
+        "mode",
         "origin",
         "shown_user",
-        "mode",
-        "result",
-        "streams",
-        "entries",
-        "findings_total",
     )
     list_filter = ("result", "mode", "origin")
     ordering = ("-pk",)
@@ -333,8 +332,7 @@ class VerificationAdmin(ReadOnlyAdmin):
         "shown_user",
         "mode",
         "shown_scope",
-        "deep",
-        "validated",
+        "options",
         "streams",
         "entries",
         "findings_total",
@@ -346,6 +344,12 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
         return visible(run.user) or "–"
+
+    @admin.display(description=_("options"))
+    def options(self, run: Verification) -> str:
+        """In words: the admin's red cross for "no" would look like a finding."""
+        chosen = {_t("deep"): run.deep, _t("validated by modules"): run.validated}
+        return ", ".join(name for name, yes in chosen.items() if yes) or "–"
 
     @admin.display(description=_("streams asked for"))
     def shown_scope(self, run: Verification) -> str:

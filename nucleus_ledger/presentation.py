@@ -66,6 +66,18 @@ def badge(status: StreamStatus | None) -> SafeString:
     )
 
 
+def last_verified(stream: Stream) -> str:
+    """Return the age of a stream's status, and of the last full reading where that is older."""
+    status = status_of(stream)
+    if status is None:
+        return "–"
+    now = datetime.now(UTC)
+    latest, full = age(status.verified_at, now), age(status.full_at, now)
+    if status.full_at == status.verified_at:
+        return latest
+    return _t("%(latest)s, in full %(full)s") % {"latest": latest, "full": full}
+
+
 def entries_since(stream: Stream) -> str:
     """Return how many entries no verification has read, or that the stream has become shorter."""
     status = status_of(stream)
@@ -133,7 +145,11 @@ def short_hash(value: str | None) -> SafeString | str:
 
 
 def whole_hash(value: str | None) -> SafeString | str:
-    return format_html('<code class="ledger-hash">{}</code>', visible(value)) if value else ""
+    return (
+        format_html('<code class="ledger-hash ledger-hash--whole">{}</code>', visible(value))
+        if value
+        else ""
+    )
 
 
 def document(value: Any) -> SafeString:
