@@ -8,12 +8,21 @@ from typing import Any
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Report, StreamReport
+from nucleus_ledger.core.visible import visible
 
 _SHOWN = 200  # characters of one value in a finding
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """Yield a report as text: the streams, then what was found, then what was concluded."""
+    """Yield a report as text: the streams, then what was found, then what was concluded.
+
+    A tampered row may hold escape codes and newlines: no line obeys them, none is forged by them.
+    """
+    for line in _lines(report):
+        yield visible(line).replace("\n", "‹U+000A›")
+
+
+def _lines(report: Report) -> Iterator[str]:
     yield from table(
         ("stream", "entries", "checked", "head", "result"),
         [_stream_row(stream) for stream in report.streams],
@@ -68,7 +77,7 @@ def finding_lines(finding: Finding) -> Iterator[str]:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Yield the lines of a table, every column as wide as it needs to be."""
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(header), *([visible(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for index, row in enumerate(cells):
         yield "  ".join(map(str.ljust, row, widths)).rstrip()

@@ -258,3 +258,16 @@ def test_a_read_only_database_is_verified_and_nothing_stored(sqlite_site: Site) 
     )
     done: Any = sqlite_site.python(code)
     assert done.stdout.splitlines() == ["intact 9 None", "intact_since 3"]
+
+
+def test_a_tampered_row_cannot_forge_lines_on_the_terminal(sqlite_site: Site) -> None:
+    sqlite_site.manage("append_entries", text=lines_of(*EVENTS[:3]))
+    sqlite_site.sql(
+        "UPDATE nucleus_ledger_entry SET record_id = 'x' || char(27) || '[2J' || char(10) || "
+        "'intact: nothing found' WHERE record_id = 'AA0'"
+    )
+    done = sqlite_site.manage("verify_ledger")
+    assert done.returncode == 1
+    assert "record x‹U+001B›[2J‹U+000A›intact: nothing found" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert not re.search("^intact", done.stdout, re.MULTILINE)
