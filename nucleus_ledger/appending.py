@@ -326,6 +326,7 @@ def _settle(drafts: list[Draft], streams: dict[str, LockedStream], using: str) -
         stream.head_hash, stream.head_timestamp = locked.head_hash, locked.head_timestamp
         stream._state.adding, stream._state.db = False, using
         instance.stream_id = locked.id
+        instance._state.fields_cache["stream"] = stream  # the line above let go of it
 
 
 def _result(draft: Draft) -> Entry:

@@ -88,7 +88,8 @@ def test_every_way_in_is_the_same_way(ledger_db: str) -> None:
 def test_an_append_in_a_transaction_takes_three_statements(ledger_db: str) -> None:
     append(ledger_db, "things", {})
     with CaptureQueriesContext(connections[ledger_db]) as queries:
-        append(ledger_db, "things", {})
+        entry = append(ledger_db, "things", {})
+        assert str(entry) == "things #1"  # its stream is at hand
     assert len(queries) == 3
     with CaptureQueriesContext(connections[ledger_db]) as queries:
         append(ledger_db, "things", {}, record_id="named")
