@@ -44,7 +44,7 @@ class Base:
 class Plan:
     """What to check of one stream. Can be pickled: a worker process gets nothing else."""
 
-    stream_id: int
+    stream_id: int | None
     head: Head
     known: Base | None = None
     incremental: bool = False

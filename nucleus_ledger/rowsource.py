@@ -52,9 +52,9 @@ WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM nucleus_ledger_stream s WHERE
 
 @dataclass(frozen=True, slots=True)
 class StoredStream:
-    """A stream's key and what its row says."""
+    """A stream's key and what its row says; no key where somebody put none there."""
 
-    id: int
+    id: int | None
     head: Head
 
 
@@ -72,13 +72,14 @@ def read_heads(
     streams = []
     for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
         hash_ = None if head_hash is None else shown(head_hash)
-        head = Head(name, ledger, length, hash_, head_timestamp, bool(beyond))
-        streams.append(StoredStream(stream_id, head))
-    return sorted(streams, key=lambda stream: str(stream.head.stream).encode(errors="replace"))
+        head = Head(_name(name), ledger, length, hash_, head_timestamp, bool(beyond))
+        known = type(stream_id) is int and abs(stream_id) <= _BEYOND_ALL
+        streams.append(StoredStream(stream_id if known else None, head))
+    return sorted(streams, key=lambda stream: stream.head.stream.encode())
 
 
 def read_rows(
-    connection: BaseDatabaseWrapper, stream_id: int, start: int, end: object
+    connection: BaseDatabaseWrapper, stream_id: int | None, start: int, end: object
 ) -> Iterator[Row]:
     """Yield the rows of a stream with start <= sequence < end, in order.
 
@@ -103,7 +104,7 @@ def read_rows(
             low = following
 
 
-def read_hash(connection: BaseDatabaseWrapper, stream_id: int, sequence: int) -> str | None:
+def read_hash(connection: BaseDatabaseWrapper, stream_id: int | None, sequence: int) -> str | None:
     """Return the stored hash at a place in a stream."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT hash {_FROM} AND sequence = %s", [stream_id, sequence])
@@ -114,33 +115,40 @@ def read_hash(connection: BaseDatabaseWrapper, stream_id: int, sequence: int) ->
 def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
     """Return a `missing_stream` finding for each group of entries without a stream row."""
     with connection.cursor() as cursor:
-        cursor.execute(_ORPHANS)
-        ids = [row[0] for row in cursor.fetchall()]
+        with _any_text(connection):
+            cursor.execute(_ORPHANS)
+            ids = [row[0] for row in cursor.fetchall()]
         conditions = [(f"{_FROM}", [stream_id]) for stream_id in ids]
         conditions.append(("FROM nucleus_ledger_entry WHERE stream_id IS NULL", []))
         findings = []
         for condition, parameters in conditions:
             columns = _COLUMNS[connection.vendor]
-            with _any_text(connection):
-                cursor.execute(
-                    f"SELECT {columns} {condition} ORDER BY sequence LIMIT 1", parameters
-                )
-                row = cursor.fetchone()
+            row = None
+            if not any(isinstance(each, str) and not each.isascii() for each in parameters):
+                with _any_text(connection):
+                    cursor.execute(
+                        f"SELECT {columns} {condition} ORDER BY sequence LIMIT 1", parameters
+                    )
+                    row = cursor.fetchone()
+            stream_id = parameters[0] if parameters else None
             if row is not None:
-                findings.append(_orphan(_row(row), parameters[0] if parameters else None))
+                findings.append(_orphan(_row(row), stream_id))
+            elif parameters:
+                findings.append(_orphan(None, stream_id))
     return findings
 
 
-def _orphan(row: Row, stream_id: object) -> Finding:
-    name = f"#{stream_id}"
-    if hashing.hash_text(row.serialized) == row.hash:
+def _orphan(row: Row | None, stream_id: object) -> Finding:
+    """Requires a row unless the key that entries bear cannot even be asked for."""
+    name = f"#{stream_id!a}"
+    if row and hashing.hash_text(row.serialized) == row.hash:
         try:
             document = canonical.loads(row.serialized)
         except Deserialization:
             document = None
         if isinstance(document, dict) and isinstance(document.get("stream"), str):
             name = str(document["stream"])[:200]
-    sequence = row.sequence if type(row.sequence) is int else None
+    sequence = row.sequence if row and type(row.sequence) is int else None
     return Finding(
         "missing_stream",
         name,
@@ -148,13 +156,13 @@ def _orphan(row: Row, stream_id: object) -> Finding:
         None,
         (),
         None,
-        str(stream_id),
+        ascii(stream_id),
         "entries stand here without a row of their stream",
     )
 
 
 def _window(
-    connection: BaseDatabaseWrapper, stream_id: int, low: int | None, high: int
+    connection: BaseDatabaseWrapper, stream_id: int | None, low: int | None, high: int
 ) -> list[tuple[Any, ...]]:
     columns = _COLUMNS[connection.vendor]
     lower = "" if low is None else "AND sequence >= %s "
@@ -168,7 +176,9 @@ def _window(
     return rows
 
 
-def _first_at(connection: BaseDatabaseWrapper, stream_id: int, low: int, high: int) -> int | None:
+def _first_at(
+    connection: BaseDatabaseWrapper, stream_id: int | None, low: int, high: int
+) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT MIN(sequence) {_FROM} AND sequence >= %s AND sequence < %s",
@@ -191,6 +201,16 @@ def _row(columns: tuple[Any, ...]) -> Row:
         shown(hash_),
         serialized if isinstance(serialized, str) else ascii(serialized),
     )
+
+
+def _name(name: Any) -> str:
+    """Return a stream's name, also where what stands there cannot be one."""
+    try:
+        if isinstance(name, str) and name.encode():
+            return name
+    except UnicodeEncodeError:
+        pass
+    return ascii(name)
 
 
 def _document(text: Any) -> Any:

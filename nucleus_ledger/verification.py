@@ -137,7 +137,7 @@ def _known(
                 f"database {using!r} is read-only and there is no writable one to take the base "
                 "of an incremental verification from"
             )
-    return statuses.bases(source, [item.id for item in stored])
+    return statuses.bases(source, [item.id for item in stored if item.id is not None])
 
 
 def _plans(
@@ -151,7 +151,7 @@ def _plans(
     acknowledged = acknowledgements.read_all(using)
     plans = []
     for item in stored:
-        status = known.get(item.id)
+        status = None if item.id is None else known.get(item.id)
         incremental = mode == "incremental" and status is not None
         if status and status.result == "tampered":
             incremental = False
@@ -236,7 +236,7 @@ def _keep_stored_findings(
     tampered = {
         item.head.stream: known[item.id]
         for item in stored
-        if item.id in known and known[item.id].result == "tampered"
+        if item.id is not None and item.id in known and known[item.id].result == "tampered"
     }
     for index, report in enumerate(gathered.streams):
         status = tampered.get(report.name)

@@ -379,3 +379,24 @@ def test_the_report_carries_both_values(ledger: str) -> None:
     assert finding.expected == {"payload": {"n": 2, "who": "oid:onoal:user:alice"}}
     assert finding.actual == {"payload": {"n": 2, "who": "mallory"}}
     assert canonical.same(json.loads(json.dumps(finding.as_dict())), finding.as_dict())
+
+
+ODD = ["NULL", "'abc'", "x'00ff'", "-1", "1e300", "''", "0.5", "9223372036854775807",
+       "CAST(x'e280ae' AS TEXT)", "CAST(x'ff' AS TEXT)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("alias", ["default"])  # SQLite lets any column hold anything
+@pytest.mark.parametrize("table", ["entry", "stream"])
+def test_columns_of_any_type_are_findings_and_no_crash(ledger: str, table: str) -> None:
+    model = Entry if table == "entry" else Stream
+    where = "WHERE sequence = 2" if table == "entry" else ""
+    for column in [field.column for field in model._meta.concrete_fields]:
+        for value in ODD:
+            if (column, value) == ("meta", "NULL"):  # it is null there
+                continue
+            for mode in ("full", "incremental"):
+                with transaction.atomic(using=ledger):
+                    sql(ledger, f"UPDATE nucleus_ledger_{table} SET {column} = {value} {where}")
+                    report = Entry.objects.using(ledger).verify_integrity(mode=mode)
+                    assert (report.result, report.errors) == ("tampered", []), (column, value)
+                    transaction.set_rollback(True, using=ledger)

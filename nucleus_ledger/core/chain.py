@@ -170,8 +170,8 @@ def walk(rows: Iterable[Row], cursor: Cursor, rules: Rules) -> Iterator[Finding]
                            "a sequence that was there before, or goes back")  # fmt: skip
             continue
         if sequence > cursor.sequence:
-            yield Finding("sequence_gap", rules.stream, cursor.sequence, None, (),
-                          cursor.sequence, sequence,
+            yield Finding("sequence_gap", rules.stream, _exact(cursor.sequence), None, (),
+                          evidence(cursor.sequence), evidence(sequence),
                           f"{sequence - cursor.sequence} entries are missing before {sequence}",
                           )  # fmt: skip
             cursor.links = ()
@@ -210,7 +210,7 @@ def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
         compare("ledger", sorted(rules.ledgers), head.ledger, True)
     if not actual:
         return None
-    at = max(head.length - 1, 0) if type(head.length) is int else length
+    at = _exact(max(head.length - 1, 0) if type(head.length) is int else length)
     message = f"the stream's row does not match its entries in {', '.join(sorted(actual))}"
     if "beyond" in actual:
         message = f"an entry stands behind the recorded length {head.length}"
@@ -330,6 +330,13 @@ def _shape_trouble(document: dict[str, Any]) -> str:
     return ""
 
 
+def _exact(sequence: Any) -> int | None:
+    """Return a sequence that JSON can say; a tampered column may hold anything else."""
+    if type(sequence) is int and abs(sequence) <= canonical.MAX_SAFE_INTEGER:
+        return sequence
+    return None
+
+
 def evidence(value: Any) -> Any:
     """Return a value as a finding may carry it: JSON, bounded, and storable in any database."""
     if isinstance(value, Unreadable):
@@ -355,7 +362,7 @@ def _finding(
     fields: tuple[str, ...] = (),
 ) -> Finding:
     record_id = row.record_id if type(row.record_id) is str else ascii(row.record_id)
-    sequence = row.sequence if type(row.sequence) is int else None
+    sequence = _exact(row.sequence)
     return Finding(
         kind,
         rules.stream,

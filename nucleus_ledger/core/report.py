@@ -108,7 +108,9 @@ class Report:
             return "unknown"
         if "acknowledged" in results:
             return "acknowledged"
-        return "intact_since" if self.mode == "incremental" else "intact"
+        if self.mode == "incremental" or "intact_since" in results:
+            return "intact_since"
+        return "intact"
 
     @property
     def intact(self) -> bool | None:
