@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 from nucleus_ledger.core import canonical, hashing
@@ -71,12 +72,15 @@ def relink(rows: list[Row], start: int) -> list[Row]:
     return rows
 
 
-def findings(rows: list[Row], head: Head, *, deep: bool = False, cut: int = 0) -> list[Finding]:
-    """Walk the rows, in two parts when `cut` says so, and judge the head."""
+def findings(
+    rows: list[Row], head: Head, *, deep: bool = False, cuts: Iterable[int] = ()
+) -> list[Finding]:
+    """Walk the rows, in as many parts as `cuts` make, and judge the head."""
     rules = Rules(head.stream, frozenset({LEDGER}), deep=deep)
     cursor = Cursor()
-    found = list(walk(rows[:cut], cursor, rules))
-    found.extend(walk(rows[cut:], cursor, rules))
+    found: list[Finding] = []
+    for start, end in pairwise(sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})):
+        found.extend(walk(rows[start:end], cursor, rules))
     last = judge_head(head, cursor, rules)
     return [*found, last] if last else found
 
