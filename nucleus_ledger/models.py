@@ -53,7 +53,13 @@ class Stream(AppendOnlyModel):
             models.CheckConstraint(
                 name="nucleus_ledger_stream_head",
                 condition=models.Q(length=0, head_hash__isnull=True, head_timestamp__isnull=True)
-                | models.Q(length__gt=0, head_hash__isnull=False, head_timestamp__gt=0),
+                # Said in full: null > 0 is neither true nor false, and a CHECK lets that pass.
+                | models.Q(
+                    length__gt=0,
+                    head_hash__isnull=False,
+                    head_timestamp__isnull=False,
+                    head_timestamp__gt=0,
+                ),
             ),
         ]
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connections, models, transaction
+from django.db.migrations.executor import MigrationExecutor
 from django.test.utils import CaptureQueriesContext
 
 from nucleus_ledger import guards
 from nucleus_ledger.apps import mend_guards
 from nucleus_ledger.models import Entry, Stream
-from tests.tamper import sql
+from tests.tamper import lay_bare, sql
 
 ENTRY, STREAM = "nucleus_ledger_entry", "nucleus_ledger_stream"
 COLUMNS = "hash, stream_id, sequence, record_id, timestamp, payload, meta, prev_hash, serialized"
@@ -103,28 +104,20 @@ def test_replacing_a_stream_row_does_nothing_on_sqlite(stored: str) -> None:
     assert (stream.ledger, stream.length) == ("persistent-ledger", 3)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"sequence": 3, "prev_hash": None},
-        {"sequence": -1},
-        {"timestamp": 0},
-        {"timestamp": 2**53},
-        {"hash": b"short"},
-        {"prev_hash": b"short"},
-        {"record_id": ""},
-        {"serialized": ""},
-        {"sequence": 0},
-    ],
-)
-def test_check_constraints_on_what_a_row_says_of_itself(
-    stored: str, changes: dict[str, Any]
-) -> None:
-    stream = Stream.objects.using(stored).get()
-    binary = connections[stored].Database.Binary
-    row = {
+def insert(alias: str, table: str, row: dict[str, Any]) -> None:
+    binary = connections[alias].Database.Binary
+    values = [binary(v) if isinstance(v, bytes) else v for v in row.values()]
+    sql(
+        alias,
+        f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",
+        values,
+    )
+
+
+def new_entry(alias: str, changes: dict[str, Any]) -> dict[str, Any]:
+    return {
         "hash": b"h" * 32,
-        "stream_id": stream.pk,
+        "stream_id": Stream.objects.using(alias).get().pk,
         "sequence": 3,
         "record_id": "new",
         "timestamp": 5,
@@ -133,12 +126,90 @@ def test_check_constraints_on_what_a_row_says_of_itself(
         "prev_hash": b"p" * 32,
         "serialized": "{}",
     } | changes
-    row = {key: binary(v) if isinstance(v, bytes) else v for key, v in row.items()}
-    refused(
-        stored,
-        f"INSERT INTO {ENTRY} ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",
-        list(row.values()),
-    )
+
+
+def new_stream(changes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "other", "ledger": "x", "length": 1, "head_hash": b"h" * 32, "head_timestamp": 5
+    } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"timestamp": 2**53 - 1}, {"timestamp": 1}, {"meta": "{}"}, {"sequence": 2**53}],
+)
+def test_rows_that_keep_the_constraints_are_taken(stored: str, changes: dict[str, Any]) -> None:
+    insert(stored, ENTRY, new_entry(stored, changes))
+    insert(stored, STREAM, new_stream({}))
+    insert(stored, STREAM, new_stream({"name": "e", "length": 0, "head_hash": None,
+                                       "head_timestamp": None}))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"hash": b"short"}, "hashes"),
+        ({"hash": b"h" * 33}, "hashes"),
+        ({"hash": b""}, "hashes"),
+        ({"prev_hash": b"short"}, "hashes"),
+        ({"prev_hash": b"h" * 33}, "hashes"),
+        ({"prev_hash": None}, "link"),
+        ({"sequence": -1}, "link"),
+        ({"sequence": -1, "prev_hash": None}, "link"),
+        ({"timestamp": 0}, "ranges"),
+        ({"timestamp": -5}, "ranges"),
+        ({"timestamp": 2**53}, "ranges"),
+        ({"record_id": ""}, "ranges"),
+        ({"serialized": ""}, "ranges"),
+    ],
+)
+def test_check_constraints_of_entries(
+    stored: str, changes: dict[str, Any], constraint: str
+) -> None:
+    row = new_entry(stored, changes)
+    with pytest.raises(IntegrityError, match=f"{ENTRY}_{constraint}"):
+        with transaction.atomic(using=stored):
+            insert(stored, ENTRY, row)
+
+
+def test_a_first_entry_has_no_predecessor(stored: str) -> None:
+    row = new_entry(stored, {"sequence": 0})
+    insert(stored, STREAM, new_stream({}))
+    row["stream_id"] = Stream.objects.using(stored).get(name="other").pk
+    with pytest.raises(IntegrityError, match=f"{ENTRY}_link"):
+        with transaction.atomic(using=stored):
+            insert(stored, ENTRY, row)
+    insert(stored, ENTRY, row | {"prev_hash": None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"name": ""}, "labels"),
+        ({"ledger": ""}, "labels"),
+        ({"length": 0}, "head"),
+        ({"length": -1}, "head"),
+        ({"head_hash": None}, "head"),
+        ({"head_timestamp": None}, "head"),
+        ({"head_timestamp": 0}, "head"),
+    ],
+)
+def test_check_constraints_of_streams(
+    stored: str, changes: dict[str, Any], constraint: str
+) -> None:
+    with pytest.raises(IntegrityError, match=f"{STREAM}_{constraint}"):
+        with transaction.atomic(using=stored):
+            insert(stored, STREAM, new_stream(changes))
+
+
+@pytest.mark.parametrize("column", [*COLUMNS.replace(" ", "").split(",")])
+def test_only_two_columns_may_be_empty(stored: str, column: str) -> None:
+    if column in ("meta", "prev_hash"):  # null there has a meaning
+        return
+    refused_row = new_entry(stored, {column: None})
+    with pytest.raises(IntegrityError, match=r"(?i)not[- ]null"):
+        with transaction.atomic(using=stored):
+            insert(stored, ENTRY, refused_row)
 
 
 def test_inspect_says_what_does_not_stand(ledger_db: str) -> None:
@@ -195,10 +266,32 @@ def test_post_migrate_mends_only_on_a_difference(ledger_db: str) -> None:
     connection = connections[ledger_db]
     with CaptureQueriesContext(connection) as queries:
         mend_guards(using=ledger_db)
-    assert not [q for q in queries if "TRIGGER" in q["sql"] and "SELECT" not in q["sql"]]
+    assert len(queries) > 0
+    assert changing(queries) == []
     guards.remove(connection)
-    mend_guards(using=ledger_db)
+    with CaptureQueriesContext(connection) as queries:
+        mend_guards(using=ledger_db)
+    assert changing(queries) != []
     assert guards.inspect(connection).ok
+
+
+def changing(queries: CaptureQueriesContext) -> list[str]:
+    """The statements that do more than look."""
+    return [
+        query["sql"]
+        for query in queries
+        if query["sql"].split()[0].upper() not in ("SELECT", "PRAGMA")
+    ]
+
+
+@pytest.mark.parametrize("alias", ["postgres"])
+def test_mending_waits_for_a_lock_no_longer_than_it_may(ledger_db: str) -> None:
+    guards.remove(connections[ledger_db])
+    with CaptureQueriesContext(connections[ledger_db]) as queries:
+        mend_guards(using=ledger_db)
+    statements = [query["sql"] for query in queries]
+    first = next(n for n, sql in enumerate(statements) if "DROP TRIGGER" in sql)
+    assert "SET LOCAL lock_timeout = '5s'" in statements[:first]
 
 
 @pytest.mark.parametrize("alias", ["default"])
@@ -225,23 +318,68 @@ def test_the_guards_migration_can_be_undone(ledger_db_committed: str) -> None:
     )  # fmt: skip
     call_command("migrate", database=ledger_db_committed, verbosity=0)
     assert guards.inspect(connection).ok
-    plan = guards.statements(connection.vendor)
-    assert len(plan) >= 6
 
 
-def test_the_indexes_are_those_the_design_lists(ledger_db: str) -> None:
-    connection = connections[ledger_db]
-    with connection.cursor() as cursor:
-        found = {
-            table: sorted(
-                tuple(facts["columns"])
-                for facts in connection.introspection.get_constraints(cursor, table).values()
-                if facts["index"] or facts["unique"] or facts["primary_key"]
-            )
-            for table in (ENTRY, STREAM)
-        }
-    assert found[ENTRY] == [("hash",), ("stream_id", "record_id"), ("stream_id", "sequence")]
-    assert found[STREAM] == [("id",), ("name",)]
+def test_each_way_of_the_guards_migration_by_itself(ledger_db_committed: str) -> None:
+    """The executor sends no `post_migrate`, which would mend what the migration took away."""
+    connection = connections[ledger_db_committed]
+    MigrationExecutor(connection).migrate([("nucleus_ledger", "0001_initial")])
+    taken = guards.inspect(connection)
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes("nucleus_ledger"))
+    assert not taken.triggers_ok
+    assert len(taken.missing) == (4 if connection.vendor == "postgresql" else 6)
+    assert guards.inspect(connection).ok
+
+
+def test_tables_laid_bare_are_told_guard_by_guard(ledger_db_committed: str) -> None:
+    connection = connections[ledger_db_committed]
+    constraints = [
+        constraint.name for model in (Entry, Stream) for constraint in model._meta.constraints
+    ]
+    with pytest.raises(ZeroDivisionError):  # the tables come back with the rollback
+        with transaction.atomic(using=ledger_db_committed):
+            lay_bare(ledger_db_committed)
+            bare = guards.inspect(connection)
+            raise ZeroDivisionError
+    assert set(constraints) < set(bare.missing)
+    assert len(bare.missing) == len(constraints) + (4 if connection.vendor == "postgresql" else 6)
+    assert guards.inspect(connection).ok
+
+
+@pytest.mark.parametrize("alias", ["postgres"])
+def test_the_indexes_on_postgresql_are_those_the_design_lists(ledger_db: str) -> None:
+    with connections[ledger_db].cursor() as cursor:
+        cursor.execute(
+            "SELECT tablename, substring(indexdef from 'CREATE (.*) INDEX'), "
+            "substring(indexdef from 'USING (.*)$') FROM pg_indexes "
+            "WHERE tablename IN (%s, %s)",
+            [ENTRY, STREAM],
+        )
+        assert sorted(cursor.fetchall()) == [
+            (ENTRY, "UNIQUE", "btree (hash)"),
+            (ENTRY, "UNIQUE", "btree (stream_id, record_id)"),
+            (ENTRY, "UNIQUE", "btree (stream_id, sequence)"),
+            (STREAM, "UNIQUE", "btree (id)"),
+            (STREAM, "UNIQUE", "btree (name)"),
+        ]
+
+
+@pytest.mark.parametrize("alias", ["default"])
+def test_the_indexes_on_sqlite_are_those_the_design_lists(ledger_db: str) -> None:
+    found = []
+    with connections[ledger_db].cursor() as cursor:
+        for table in (ENTRY, STREAM):
+            cursor.execute('SELECT name, "unique", partial FROM pragma_index_list(%s)', [table])
+            for name, unique, partial in cursor.fetchall():
+                cursor.execute("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", [name])
+                found.append((table, unique, partial, [row[0] for row in cursor.fetchall()]))
+    assert sorted(found) == [  # a stream's integer key is the row's own number and needs none
+        (ENTRY, 1, 0, ["hash"]),
+        (ENTRY, 1, 0, ["stream_id", "record_id"]),
+        (ENTRY, 1, 0, ["stream_id", "sequence"]),
+        (STREAM, 1, 0, ["name"]),
+    ]
 
 
 @pytest.mark.parametrize(

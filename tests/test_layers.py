@@ -50,7 +50,9 @@ def imports(file: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{file}: a relative import"
+            assert node.level == 0, f"{file}: a relative import"
             if node.module == "nucleus_ledger":
                 found.update(f"nucleus_ledger.{alias.name}" for alias in node.names)
             else:
@@ -64,6 +66,15 @@ def files() -> list[Path]:
         for file in sorted(PACKAGE.rglob("*.py"))
         if file.relative_to(PACKAGE).parts[0] not in OUTSIDE
     ]
+
+
+def reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
+    reached: set[str] = set()
+    waiting = set(arrows[start])
+    while waiting:
+        reached |= waiting
+        waiting = {target for name in waiting for target in arrows.get(name, ())} - reached
+    return reached
 
 
 def test_every_module_has_a_room() -> None:
@@ -83,9 +94,8 @@ def test_modules_import_only_what_stands_below_them() -> None:
                 if ROW_OF[target] > ROW_OF[name]:
                     wrong.append(f"{name} imports {target}")
     assert wrong == []
-    for name, targets in arrows.items():
-        for target in targets:
-            assert name not in arrows.get(target, set()), f"{name} and {target} import each other"
+    for name in arrows:
+        assert name not in reachable(arrows, name), f"{name} imports itself in a circle"
 
 
 def test_packages_import_nothing_by_themselves() -> None:
@@ -102,7 +112,8 @@ def test_the_pure_core_needs_no_django() -> None:
     ]
     assert len(modules) >= 7
     code = (
-        "import sys\n"
+        "import os, sys\n"
+        "os.environ.pop('DJANGO_SETTINGS_MODULE', None)\n"
         "sys.modules['django'] = None\n"
         f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n"
         "assert not [m for m in sys.modules if m.startswith('django.')]\n"
@@ -123,4 +134,4 @@ def test_one_module_inserts() -> None:
 
 def test_modules_stay_readable() -> None:
     for file in files():
-        assert len(file.read_text("utf-8").splitlines()) <= 520, file
+        assert len(file.read_text("utf-8").splitlines()) <= 450, file

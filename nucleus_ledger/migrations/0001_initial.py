@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='stream',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('head_hash__isnull', True), ('head_timestamp__isnull', True), ('length', 0)), models.Q(('head_hash__isnull', False), ('head_timestamp__gt', 0), ('length__gt', 0)), _connector='OR'), name='nucleus_ledger_stream_head'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('head_hash__isnull', True), ('head_timestamp__isnull', True), ('length', 0)), models.Q(('head_hash__isnull', False), ('head_timestamp__gt', 0), ('head_timestamp__isnull', False), ('length__gt', 0)), _connector='OR'), name='nucleus_ledger_stream_head'),
         ),
         migrations.AddField(
             model_name='entry',

@@ -120,7 +120,9 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "a blank behind": lambda text: text + " ",
     "a fraction of zero": lambda text: re.sub(r"([:\[,]-?\d+)([,}\]])", r"\1.0\2", text, count=1),
     "an exponent": lambda text: re.sub(r"([:\[,]-?\d+)([,}\]])", r"\1e0\2", text, count=1),
-    "an exponent instead": lambda text: text.replace("100", "1e2", 1),
+    "an exponent instead": lambda text: re.sub(
+        r"([:\[,])100([,}\]])", r"\g<1>1e2\2", text, count=1
+    ),
     "no plus sign": lambda text: text.replace("e+", "e", 1),
     "a capital E": lambda text: re.sub(r"(\d)e", r"\1E", text, count=1),
     "zero below zero": lambda text: re.sub(r"([:\[,])0([,}\]])", r"\1-0\2", text, count=1),
