@@ -158,10 +158,7 @@ def test_the_fast_judge_says_what_the_slow_one_says(value: Any, name: str, alone
     text = canonical.dumps({"a": value, "b": 100, "z": "a/\n"})
     changed = MUTATIONS[name](text)
     with without_orjson(alone):
-        try:
-            read = canonical.loads(changed)
-        except Deserialization:  # an exponent can make a number too large to be read at all
-            return
+        read = canonical.loads(changed)  # every mutation leaves JSON
         fast = canonical.is_canonical(changed, read)
         assert fast == canonical.is_canonical(changed, read, deep=True)
         assert fast == (rfc8785.dumps(read) == changed.encode())
