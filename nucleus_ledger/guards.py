@@ -12,7 +12,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.db import transaction
 
 from nucleus_ledger.errors import ConfigurationError
@@ -33,6 +32,10 @@ FROM pg_trigger t
 JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_language l ON l.oid = p.prolang
 WHERE t.tgrelid = to_regclass(%s) AND NOT t.tgisinternal
+"""
+_STANDING_CONSTRAINTS = """
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid IN (to_regclass(%s), to_regclass(%s))
 """
 
 
@@ -168,12 +171,31 @@ def _inspect_sqlite(connection: BaseDatabaseWrapper, status: GuardStatus) -> Non
 
 
 def _inspect_constraints(connection: BaseDatabaseWrapper, status: GuardStatus) -> None:
-    for model_name in ("Entry", "Stream"):
-        meta = apps.get_model("nucleus_ledger", model_name)._meta
-        with connection.cursor() as cursor:
-            standing = connection.introspection.get_constraints(cursor, meta.db_table)
-        wanted = {constraint.name for constraint in meta.constraints}
-        status.missing.extend(sorted(wanted - standing.keys()))
+    wanted = _constraints(connection.vendor)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            tables = [connection.ops.quote_name(table) for table in _TABLES]
+            cursor.execute(_STANDING_CONSTRAINTS, tables)
+            standing = dict(cursor.fetchall())
+        else:
+            cursor.execute("SELECT sql FROM sqlite_master WHERE name IN (%s, %s)", _TABLES)
+            tables_text = "\n".join(row[0] for row in cursor.fetchall())
+            standing = {name: name for name in wanted if f'CONSTRAINT "{name}" ' in tables_text}
+            for name, definition in wanted.items():
+                if f'CONSTRAINT "{name}" {definition}' in tables_text:
+                    standing[name] = definition
+    for name, definition in sorted(wanted.items()):
+        if name not in standing:
+            status.missing.append(name)
+        elif standing[name] != definition:  # NOT VALID and NOT ENFORCED stand in it too
+            status.altered.append(name)
+
+
+@cache
+def _constraints(vendor: str) -> dict[str, str]:
+    """Return the definitions of the released constraints by name, as the catalogue says them."""
+    (text,) = _read(vendor, f"constraints_v{VERSION}.sql")
+    return dict(line.split(" ", 1) for line in text.splitlines())
 
 
 def _is_trigger(name: str) -> bool:

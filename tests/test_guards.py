@@ -251,6 +251,46 @@ def test_inspect_says_what_does_not_stand(ledger_db: str) -> None:
         assert guards.inspect(connection).missing == []
 
 
+@pytest.mark.parametrize("alias", ["postgres"])
+@pytest.mark.parametrize("instead", ["CHECK (true)", "CHECK (sequence >= 0) NOT VALID"])
+def test_a_constraint_of_the_same_name_is_told_from_the_released_one(
+    ledger_db: str, instead: str
+) -> None:
+    name = f"{ENTRY}_link"
+    sql(ledger_db, f"ALTER TABLE {ENTRY} DROP CONSTRAINT {name}")
+    sql(ledger_db, f"ALTER TABLE {ENTRY} ADD CONSTRAINT {name} {instead}")
+    assert guards.inspect(connections[ledger_db]).altered == [name]
+
+
+@pytest.mark.parametrize("alias", ["default"])
+@pytest.mark.parametrize("constraint", [f"{ENTRY}_link", f"{STREAM}_head", f"{ENTRY}_record"])
+def test_a_weaker_constraint_in_a_remade_table_is_told(
+    ledger_db_committed: str, constraint: str
+) -> None:
+    """A table remade by hand, with a constraint of the old name that refuses nothing."""
+    connection = connections[ledger_db_committed]
+    told = []
+    with pytest.raises(ZeroDivisionError):  # the tables come back with the rollback
+        with connection.constraint_checks_disabled(), transaction.atomic(using=ledger_db_committed):
+            for table in (ENTRY, STREAM):
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [table])
+                    text = cursor.fetchone()[0]
+                start = text.find(f'CONSTRAINT "{constraint}"')
+                if start < 0:
+                    continue
+                end = text.find(", CONSTRAINT", start)
+                changed = f'{text[:start]}CONSTRAINT "{constraint}" CHECK (1)'
+                changed += text[end:] if end > 0 else ")"
+                sql(ledger_db_committed, f"ALTER TABLE {table} RENAME TO laid_aside")
+                sql(ledger_db_committed, changed)
+            told = guards.inspect(connection).altered
+            raise ZeroDivisionError
+    # The triggers went along with the table that was laid aside.
+    assert [name for name in told if not name.endswith("_v1")] == [constraint]
+    assert guards.inspect(connection).ok
+
+
 def test_verification_says_that_a_guard_is_missing(ledger_db: str) -> None:
     Entry.objects.using(ledger_db).append("things", {})
     guards.remove(connections[ledger_db])
@@ -392,6 +432,14 @@ def test_the_indexes_on_sqlite_are_those_the_design_lists(ledger_db: str) -> Non
         (
             "postgresql/append_only_v1_undo.sql",
             "a9729fefdcd1b71fa7a9969a113f7c59b5297cfc27f661f4d0aba7210c1870c2",
+        ),
+        (
+            "postgresql/constraints_v1.sql",
+            "4fa3f4af529fb03c0a11189522c0c06010424f619aa73032c3e3ef15b4a2c2d9",
+        ),
+        (
+            "sqlite/constraints_v1.sql",
+            "1065ab210266f4ac1f7cf696597e98e06a9d5ec9fb5a74b6f33d78d95ea82bce",
         ),
         (
             "sqlite/append_only_v1.sql",
