@@ -63,9 +63,11 @@ for n in range(entries):
 """
 
 
-def start(site: Site, number: int, streams: list[str], how: str) -> subprocess.Popen[str]:
+def start(
+    site: Site, number: int, streams: list[str], how: str, entries: int = ENTRIES
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(number), str(ENTRIES), ",".join(streams), how],
+        [sys.executable, "-c", WRITER, str(number), str(entries), ",".join(streams), how],
         cwd=ROOT,
         env=site.environ,
         stdin=subprocess.PIPE,
@@ -77,7 +79,11 @@ def start(site: Site, number: int, streams: list[str], how: str) -> subprocess.P
 
 def run_together(site: Site, jobs: list[tuple[list[str], str]], kill: int = 0) -> list[list[Any]]:
     """Run the writers at once, kill some of them part of the way, and return what was told."""
-    writers = [start(site, number, *job) for number, job in enumerate(jobs)]
+    writers = [
+        # Those to be killed never come to an end by themselves, however slow this process is.
+        start(site, number, *job, entries=10**9 if number < kill else ENTRIES)
+        for number, job in enumerate(jobs)
+    ]
     for writer in writers:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n", writer.stderr and writer.stderr.read()
