@@ -31,6 +31,13 @@ class NoMigrations:
         return False if app_label == "nucleus_ledger" else None
 
 
+@pytest.fixture(autouse=True, scope="module")
+def features_known(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Django's check of JSONField asks the default database, once, whether it can JSON."""
+    with django_db_blocker.unblock():
+        assert connections["default"].features.supports_json_field
+
+
 def found(**options: Any) -> list[django_checks.CheckMessage]:
     """Run everything registered, as `manage.py check` does; return our messages."""
     messages = django_checks.run_checks(**options)
