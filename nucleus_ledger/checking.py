@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -17,11 +18,13 @@ from nucleus_ledger.core.chain import (
     Finding,
     FindingsDigest,
     Head,
-    Row,
     Rules,
+    document_of,
     judge_head,
+    read_document,
     walk,
 )
+from nucleus_ledger.core.rebuilding import Row
 from nucleus_ledger.core.report import Problem, Result, StreamReport
 
 if TYPE_CHECKING:
@@ -77,41 +80,91 @@ class Collected:
             self.kept.append(finding)
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a walk over start <= sequence < end of a stream found, and the cursors at both ends.
+
+    Its beginning rests on the entry before it being what it seems: it holds for a walk that comes
+    to `start` with a cursor equal to `before`. Not `complete` where findings were left out.
+    """
+
+    start: int
+    end: int
+    before: Cursor
+    after: Cursor
+    findings: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
+    complete: bool
+    process: int
+
+
 class _Enough(Exception):
     """The first finding of a run that is to stop there."""
 
 
-def check_stream(
-    using: str, plan: Plan, options: Options, progress: Callable[[int], None] = lambda _n: None
-) -> tuple[StreamReport, list[Problem]]:
-    """Read a stream as planned and return what was found, and the problems its modules see."""
-    rules = Rules(plan.head.stream, options.ledgers, deep=options.deep)
-    found = Collected(options.limit)
-    problems: list[Problem] = []
-    modules = stream_modules.load_modules() if options.validate else []
-    start = _start(plan)
-    cursor = _cursor(plan, start)
-    checked = 0
+class _Reader:
+    """Hands a stream's rows to the walk, and its modules a look at them."""
 
-    def take(finding: Finding | None) -> None:
-        if finding:
-            found.add(finding)
-            # Where findings are acknowledged only all of them together can be judged.
-            if options.fail_fast and not plan.acknowledged:
-                raise _Enough
+    def __init__(
+        self, using: str, plan: Plan, options: Options, progress: Callable[[int], None]
+    ) -> None:
+        self._using, self._plan, self._options = using, plan, options
+        self._progress = progress
+        self._modules = stream_modules.load_modules() if options.validate else []
+        self.rules = Rules(plan.head.stream, options.ledgers, deep=options.deep)
+        self.problems: list[Problem] = []
+        self.checked = 0
 
-    def read(low: int, high: object) -> Iterator[Row]:
-        nonlocal checked
-        pending = 0
-        for row in rowsource.read_rows(connections[using], plan.stream_id, low, high):
-            if modules and len(problems) < options.limit:
-                problems.extend(_validate(row, rules.stream, modules))
+    def walk(self, low: int, high: object, cursor: Cursor) -> Iterator[Finding]:
+        return walk(self._rows(low, high), cursor, self.rules)
+
+    def _rows(self, low: int, high: object) -> Iterator[Row]:
+        reported = self.checked
+        for row in rowsource.read_rows(
+            connections[self._using],
+            self._plan.stream_id,
+            low,
+            high,
+            compared=not self._options.deep,
+        ):
+            if self._modules and len(self.problems) < self._options.limit:
+                self.problems.extend(_validate(row, self.rules.stream, self._modules))
             yield row
-            checked, pending = checked + 1, pending + 1
-            if pending == _REPORT_EVERY:
-                progress(pending)
-                pending = 0
-        progress(pending)
+            self.checked += 1
+            if self.checked - reported == _REPORT_EVERY:
+                self._progress(_REPORT_EVERY)
+                reported = self.checked
+        self._progress(self.checked - reported)
+
+
+def _no_progress(_entries: int) -> None:
+    pass
+
+
+def check_stream(
+    using: str,
+    plan: Plan,
+    options: Options,
+    progress: Callable[[int], None] = _no_progress,
+    pieces: Sequence[Piece] = (),
+) -> tuple[StreamReport, list[Problem]]:
+    """Read a stream as planned and return what was found, and the problems its modules see.
+
+    `pieces` are what other processes found of its ranges, from `first_entry` to its length: those
+    that do not hold are read again here, so that the findings are those of one walk.
+    """
+    reader = _Reader(using, plan, options, progress)
+    found = Collected(options.limit)
+    start = first_entry(plan)
+    cursor = _cursor(plan, start)
+
+    def take(findings: Iterable[Finding | None]) -> None:
+        for finding in findings:
+            if finding:
+                found.add(finding)
+                # Where findings are acknowledged only all of them together can be judged.
+                if options.fail_fast and not plan.acknowledged:
+                    raise _Enough
 
     try:
         low = start
@@ -119,26 +172,64 @@ def check_stream(
             boundary = acknowledgement.head
             if boundary.length < low or (plan.incremental and start):
                 continue
-            for finding in walk(read(low, boundary.length), cursor, rules):
-                take(finding)
+            take(reader.walk(low, boundary.length, cursor))
             low = boundary.length
-            broken = judge_head(boundary, cursor, rules)
-            take(broken)
+            broken = judge_head(boundary, cursor, reader.rules)
+            take([broken])
             if found.digest.hexdigest() == acknowledgement.digest:
                 found.settled = found.digest.count
             if broken:  # what was appended since follows the head as it stood then
                 cursor = Cursor(boundary.length, (boundary.head_hash,), boundary.head_timestamp)
-        for finding in walk(read(low, plan.head.length), cursor, rules):
-            take(finding)
-        take(judge_head(plan.head, cursor, rules))
+        for piece in pieces:
+            if piece.complete and piece.before == cursor:
+                take(piece.findings)
+                reader.checked += piece.after.checked
+                reader.problems.extend(piece.problems)
+                cursor = piece.after
+            else:
+                take(reader.walk(piece.start, piece.end, cursor))
+        if not pieces:
+            take(reader.walk(low, plan.head.length, cursor))
+        take([judge_head(plan.head, cursor, reader.rules)])
         if not found.digest.count:
-            take(_differs_from_known(using, plan))
+            take([_differs_from_known(using, plan)])
     except _Enough:
         pass
-    return _report(plan, found, start, cursor, checked), problems
+    return _report(plan, found, start, cursor, reader.checked), reader.problems
 
 
-def _start(plan: Plan) -> int:
+def check_range(using: str, plan: Plan, options: Options, start: int, end: int) -> Piece:
+    """Read a part of a stream that has no acknowledged findings; see `Piece`."""
+    reader = _Reader(using, plan, options, _no_progress)
+    if start == first_entry(plan):
+        cursor = _cursor(plan, start)
+    else:
+        cursor = Cursor.at(start - 1)
+        before = _Reader(using, plan, replace(options, validate=False), _no_progress)
+        for _finding in before.walk(start - 1, start, cursor):
+            pass  # told by the walk over the range that this entry is in
+        cursor.checked = 0
+    before_it = replace(cursor, runs=dict(cursor.runs))
+    kept: list[Finding] = []
+    complete = True
+    for finding in reader.walk(start, end, cursor):
+        if len(kept) == options.limit or options.fail_fast:
+            complete = False
+            break
+        kept.append(finding)
+    return Piece(
+        start,
+        end,
+        before_it,
+        cursor,
+        tuple(kept),
+        tuple(reader.problems),
+        complete,
+        os.getpid(),
+    )
+
+
+def first_entry(plan: Plan) -> int:
     """Where to begin: at the entry an intact base ends with, which is read again."""
     base = plan.known
     if not plan.incremental or base is None or not base.length:
@@ -201,13 +292,15 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor, checked: i
 
 
 def _validate(row: Row, stream: str, modules: Sequence[stream_modules.Module]) -> Iterator[Problem]:
+    said, _trouble = read_document(row.serialized)
+    said = said or {}
     entry = apps.get_model("nucleus_ledger", "Entry")(
         hash=row.hash,
         sequence=row.sequence,
         record_id=row.record_id,
         timestamp=row.timestamp,
-        payload=row.payload,
-        meta=row.meta,
+        payload=document_of(row.payload, said.get("payload")),
+        meta=document_of(row.meta, said.get("meta")),
         prev_hash=row.prev_hash,
         serialized=row.serialized,
     )

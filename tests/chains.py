@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from nucleus_ledger.core import canonical, hashing
-from nucleus_ledger.core.chain import Cursor, Finding, Head, Row, Rules, judge_head, walk
+from nucleus_ledger.core.chain import Cursor, Finding, Head, Rules, judge_head, walk
+from nucleus_ledger.core.rebuilding import Row
 
 LEDGER = "persistent-ledger"
 
@@ -35,8 +36,8 @@ def row_of(text: str) -> Row:
         document["sequence"],
         document["id"],
         document["timestamp"],
-        document["payload"],
-        document.get("meta"),
+        canonical.dumps(document["payload"]),
+        canonical.dumps(document["meta"]) if "meta" in document else None,
         document["prev_hash"],
         hashing.hash_text(text),
         text,

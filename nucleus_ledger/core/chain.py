@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.hashing import ACCEPTED_SCHEMAS, hash_text
+from nucleus_ledger.core.rebuilding import Compared, Rebuilder, Row
 from nucleus_ledger.errors import Deserialization, Serialization
 
 KINDS = (
@@ -36,19 +37,6 @@ _MEMBERS = frozenset(
     {"id", "ledger", "payload", "prev_hash", "schema", "sequence", "stream", "timestamp"}
 )
 _MEMBERS_WITH_META = _MEMBERS | {"meta"}
-
-
-class Row(NamedTuple):
-    """One stored entry as its columns say it; hashes are 64 hex digits."""
-
-    sequence: Any
-    record_id: Any
-    timestamp: Any
-    payload: Any
-    meta: Any
-    prev_hash: Any
-    hash: Any
-    serialized: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +134,7 @@ class Cursor:
     text_time: int | None = None
     ledger: str | None = None
     runs: dict[str, Any] = field(default_factory=dict)
-    checked: int = 0
+    checked: int = field(default=0, compare=False)
 
     @classmethod
     def at(cls, sequence: int) -> Cursor:
@@ -155,15 +143,21 @@ class Cursor:
 
     def starts_run(self, name: str, value: Any, foreign: bool) -> bool:
         """Whether a foreign value begins here, rather than going on from the row before."""
-        begins = foreign and self.runs.get(name) != value
-        self.runs[name] = value if foreign else None
+        begins = foreign and (name not in self.runs or self.runs[name] != value)
+        if foreign:
+            self.runs[name] = value
+        else:
+            self.runs.pop(name, None)
         return begins
 
 
 def walk(rows: Iterable[Row], cursor: Cursor, rules: Rules) -> Iterator[Finding]:
     """Yield what is wrong with `rows`, moving `cursor` along; requires rows in sequence order."""
+    rebuilder = None if rules.deep else Rebuilder(rules.stream, rules.ledgers, rules.schemas)
     for row in rows:
         cursor.checked += 1
+        if rebuilder is not None and rebuilder.follows(row, cursor):
+            continue
         sequence = row.sequence
         if type(sequence) is not int or sequence < cursor.sequence:
             yield _finding("sequence_repeated", row, rules, cursor.sequence, sequence,
@@ -222,7 +216,7 @@ def _judge_text(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
     links, cursor.links = cursor.links, (row.hash,)
     judge_time, cursor.judge_time = cursor.judge_time, True
     cursor.text_time = None
-    document, trouble = _read(row.serialized)
+    document, trouble = read_document(row.serialized)
     if document is None:
         yield _finding("undecodable", row, rules, None, None, trouble)
         return
@@ -282,9 +276,12 @@ def _compare_columns(
     stream = document["stream"]
     if cursor.starts_run("stream", stream, stream != rules.stream):
         expected["stream"], actual["stream"] = evidence(stream), rules.stream
+    meta = document_of(row.meta, document.get("meta"))
+    if row.meta == "null":  # the rule writes no meta for null: a JSON null was put there by hand
+        meta = Unreadable("null")
     for name, text, column in (
-        ("meta", document.get("meta"), row.meta),
-        ("payload", document["payload"], row.payload),
+        ("meta", document.get("meta"), meta),
+        ("payload", document["payload"], document_of(row.payload, document["payload"])),
         ("prev_hash", document["prev_hash"], row.prev_hash),
         ("record_id", document["id"], row.record_id),
         ("sequence", document["sequence"], row.sequence),
@@ -299,7 +296,18 @@ def _compare_columns(
     return _finding("field_mismatch", row, rules, expected, actual, message, fields)
 
 
-def _read(serialized: str) -> tuple[dict[str, Any] | None, str]:
+def document_of(column: Any, said: Any) -> Any:
+    """Return the value of a JSON column: `said` by the text where the database found it equal."""
+    if column is Compared.EQUAL or column is None:
+        return None if column is None else said
+    try:
+        return canonical.loads(column)
+    except (Deserialization, TypeError):
+        return Unreadable(column if isinstance(column, str) else ascii(column))
+
+
+def read_document(serialized: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the object that a text says, or None and what is wrong with the text."""
     try:
         document = canonical.loads(serialized)
     except Deserialization as exc:

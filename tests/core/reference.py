@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import rfc8785
 
-from nucleus_ledger.core.chain import Head, Row
+from nucleus_ledger.core.chain import Head
+from nucleus_ledger.core.rebuilding import Row
 
 Found = list[tuple[Any, ...]]
 
@@ -53,8 +54,8 @@ def see(rows: list[Row]) -> tuple[list[Seen], Found]:
 
 def columns_apart(row: Row, text: dict[str, Any], stream: str) -> tuple[str, ...]:
     pairs = {
-        "meta": (text.get("meta"), row.meta),
-        "payload": (text["payload"], row.payload),
+        "meta": (text.get("meta"), None if row.meta is None else json.loads(row.meta)),
+        "payload": (text["payload"], json.loads(row.payload)),
         "prev_hash": (text["prev_hash"], row.prev_hash),
         "record_id": (text["id"], row.record_id),
         "sequence": (text["sequence"], row.sequence),

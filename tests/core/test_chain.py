@@ -15,13 +15,14 @@ from nucleus_ledger.core.chain import (
     Finding,
     FindingsDigest,
     Head,
-    Row,
     Rules,
     Unreadable,
     evidence,
     judge_head,
     walk,
 )
+from nucleus_ledger.core.rebuilding import Compared, Row
+from nucleus_ledger.errors import Deserialization
 from tests.chains import (
     LEDGER,
     Breaking,
@@ -130,15 +131,15 @@ SITUATIONS: dict[str, tuple[Breaking, Expected]] = {
     "last edited and rehashed": (forged(5), [("head_mismatch", 5)]),
     "hash column": (at(2, hash="0" * 64), [("hash_mismatch", 2)]),
     "hash column of the last": (at(5, hash="0" * 64), [("hash_mismatch", 5)]),
-    "payload column": (at(2, payload={"n": 3}), [("field_mismatch", 2, ("payload",))]),
-    "payload column by type": (at(1, payload={"n": True}), [("field_mismatch", 1, ("payload",))]),
-    "payload column as a float": (at(1, payload={"n": 1.0}), []),
+    "payload column": (at(2, payload='{"n": 3}'), [("field_mismatch", 2, ("payload",))]),
+    "payload column by type": (at(1, payload='{"n": true}'), [("field_mismatch", 1, ("payload",))]),
+    "payload column as a float": (at(1, payload='{"n": 1.0}'), []),
     "payload column unreadable": (
-        at(2, payload=Unreadable("{")),
+        at(2, payload='{'),
         [("field_mismatch", 2, ("payload",))],
     ),
     "meta column emptied": (at(1, meta=None), [("field_mismatch", 1, ("meta",))]),
-    "meta column, null to object": (at(2, meta={}), [("field_mismatch", 2, ("meta",))]),
+    "meta column, null to object": (at(2, meta='{}'), [("field_mismatch", 2, ("meta",))]),
     "two columns": (
         at(2, record_id="x", timestamp=1),
         [("field_mismatch", 2, ("record_id", "timestamp"))],
@@ -214,12 +215,20 @@ SITUATIONS: dict[str, tuple[Breaking, Expected]] = {
         text_at(2, lambda t: t.replace('"schema"', '"extra":1,"schema"'), rehash=True),
         [("undecodable", 2), ("link_broken", 3)],
     ),
+    "no tag": (
+        text_at(2, lambda t: t.replace('"schema":"nucleus-ledger/v1",', ""), rehash=True),
+        [("unknown_schema", 2), ("link_broken", 3)],
+    ),
+    "a tag of null": (
+        text_at(2, lambda t: t.replace('"nucleus-ledger/v1"', "null"), rehash=True),
+        [("unknown_schema", 2), ("link_broken", 3)],
+    ),
     "a member of the wrong type": (
         text_at(2, lambda t: t.replace('"timestamp":1020', '"timestamp":"1020"'), rehash=True),
         [("undecodable", 2), ("link_broken", 3)],
     ),
     "edited here, deleted there": (
-        all_of(at(1, payload={}), without(4)),
+        all_of(at(1, payload='{}'), without(4)),
         [("field_mismatch", 1, ("payload",)), ("sequence_gap", 4)],
     ),
 }  # fmt: skip
@@ -265,6 +274,33 @@ def test_empty_streams() -> None:
     assert findings([], make_head([])) == []
     assert brief(findings([], make_head([], ledger="staging"))) == [("head_mismatch", 0)]
     assert brief(findings([], make_head([], head_hash="0" * 64))) == [("head_mismatch", 0)]
+
+
+def compared(rows: list[Row]) -> list[Row]:
+    """The rows as a database hands them over that compares the documents with the text."""
+    result = []
+    for row in rows:
+        try:
+            text = canonical.loads(row.serialized)
+            columns = [None if c is None else canonical.loads(c) for c in (row.payload, row.meta)]
+        except Deserialization:
+            text = None
+        if isinstance(text, dict) and row.meta != "null":
+            said = [text.get("payload"), text.get("meta")]
+            if row.payload is not None and all(map(canonical.same, said, columns)):
+                row = row._replace(payload=Compared.EQUAL, meta=Compared.EQUAL)
+        result.append(row)
+    return result
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_documents_compared_by_the_database_give_the_same_findings(name: str) -> None:
+    breaking, _ = SITUATIONS[name]
+    chain = make_chain()
+    rows, head = breaking(chain, make_head(chain))
+    handed = compared(rows)
+    assert Compared.EQUAL in {row.payload for row in handed} or not rows
+    assert findings(handed, head) == findings(rows, head)
 
 
 FORGED = make_chain(6, payload={"forged": True})
@@ -325,6 +361,7 @@ def test_random_tampering_is_judged_as_a_slow_reference_judges(seed: int, cuts: 
     assert sorted(brief(found), key=repr) == sorted(reference.judge(rows, head), key=repr)
     assert findings(rows, head, deep=True) == found
     assert findings(rows, head, cuts=cuts) == found
+    assert findings(compared(rows), head) == found
 
 
 def test_the_dice_reach_every_kind_that_an_edit_can_cause() -> None:
