@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -177,11 +178,11 @@ def _check_all(
     using: str,
     plans: Sequence[Plan],
     options: Options,
-    workers: int,
+    count: int,
     progress: Callable[[int, int], None] | None,
     gathered: _Run,
 ) -> None:
-    total = sum(_expected_entries(plan) for plan in plans)
+    total = sum(map(workers.entries_of, plans))
     done = 0
 
     def advance(entries: int) -> None:
@@ -193,13 +194,15 @@ def _check_all(
     if progress:
         progress(0, total)
     try:
-        for report, problems in _checked(using, plans, options, workers, advance):
+        for report, problems in _checked(using, plans, options, count, advance):
             gathered.streams.append(report)
             gathered.problems.extend(problems)
             if options.fail_fast and report.findings_total:
                 break
     except DatabaseError as exc:
         gathered.errors.append(f"database error: {type(exc).__name__}: {exc}".strip())
+    except BrokenExecutor:
+        gathered.errors.append("a worker process ended before its work was done")
     except KeyboardInterrupt:
         gathered.errors.append("interrupted")
 
@@ -211,19 +214,16 @@ def _checked(
     count: int,
     advance: Callable[[int], None],
 ) -> Iterator[tuple[StreamReport, list[Problem]]]:
-    if count > 1 and len(plans) > 1:
-        for report, problems, _process in workers.check_streams(using, plans, options, count):
-            advance(report.entries_checked)
+    if count > 1 and (
+        len(plans) > 1 or sum(map(workers.entries_of, plans)) > workers.SMALLEST_RANGE
+    ):
+        for report, problems, _processes in workers.check_streams(
+            using, plans, options, count, advance
+        ):
             yield report, problems
         return
     for plan in plans:
         yield check_stream(using, plan, options, advance)
-
-
-def _expected_entries(plan: Plan) -> int:
-    length = plan.head.length if type(plan.head.length) is int else 0
-    read_already = plan.known.length - 1 if plan.incremental and plan.known else 0
-    return max(length - max(read_already, 0), 0)
 
 
 def _keep_stored_findings(

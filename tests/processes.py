@@ -52,6 +52,7 @@ class Site:
 
     def report(self, *arguments: str) -> dict[str, Any]:
         done = self.manage("verify_ledger", "--format", "json", *arguments)
+        assert done.stdout, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         assert report["exit_code"] == done.returncode
         return report

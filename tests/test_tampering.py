@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
-from nucleus_ledger import guards
+from nucleus_ledger import guards, rowsource
+from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.models import Entry, Stream, StreamStatus
+from nucleus_ledger.workers import entries_of, ranges
 from tests.tamper import lay_bare, rehashed, sql
 
 Expected = list[tuple[Any, ...]]
@@ -280,7 +283,27 @@ def test_each_tampering_gives_exactly_its_findings(ledger: str, name: str) -> No
     tamper, expected = SITUATIONS[name]
     tamper(ledger)
     assert findings(ledger) == expected
-    assert findings(ledger, deep=True) == expected
+    found = Entry.objects.using(ledger).verify_integrity(store=False)
+    deep = Entry.objects.using(ledger).verify_integrity(store=False, deep=True)
+    assert deep.findings == found.findings
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_ranges_read_apart_give_the_findings_of_one_walk(ledger: str, name: str) -> None:
+    tamper, _ = SITUATIONS[name]
+    tamper(ledger)
+    options = Options(frozenset({"persistent-ledger"}), limit=100)
+    for stored in rowsource.read_heads(connections[ledger]):
+        plan = Plan(stored.id, stored.head)
+        whole = check_stream(ledger, plan, options)
+        length = entries_of(plan)
+        for size in {max(length // parts, 1) for parts in range(2, 7)}:
+            pieces = [check_range(ledger, plan, options, *part) for part in ranges(plan, size)]
+            assert check_stream(ledger, plan, options, pieces=pieces) == whole
+            # Findings were left out of these, or a run was to stop at the first.
+            few = replace(options, limit=0)
+            pieces = [check_range(ledger, plan, few, *part) for part in ranges(plan, size)]
+            assert check_stream(ledger, plan, options, pieces=pieces) == whole
 
 
 def other_value(value: Any) -> list[Any]:
@@ -370,6 +393,22 @@ def test_hostile_text_is_a_finding_and_no_crash(ledger: str) -> None:
             ("field_mismatch", 4, ("payload", "record_id")),
             ("field_mismatch", 5, ("timestamp",)),
         ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r'"\u0000"', [("field_mismatch", 2, ("payload",)), ("link_broken", 3)]),
+        ("1e1000000", [("undecodable", 2), ("link_broken", 3)]),
+        ('"\\ud800"', [("undecodable", 2), ("link_broken", 3)]),
+    ],
+)
+def test_json_that_a_database_cannot_read_is_still_judged(
+    ledger: str, text: str, expected: Expected
+) -> None:
+    edit_text(ledger, 2, lambda t: t.replace('"oid:onoal:user:alice"', text), rehash=True)
+    assert findings(ledger) == expected
+    assert findings(ledger, deep=True) == expected
 
 
 def test_the_report_carries_both_values(ledger: str) -> None:

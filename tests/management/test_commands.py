@@ -14,6 +14,8 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.processes import ROOT, Site, lines_of
 
 EVENTS = [
@@ -171,9 +173,9 @@ def test_workers_are_processes_of_their_own(site: Site) -> None:
         "if __name__ == '__main__':\n"
         "    plans = [Plan(s.id, s.head) for s in rowsource.read_heads(connection)] * 500\n"
         "    options = Options(frozenset({'persistent-ledger'}), 10)\n"
-        "    done = list(workers.check_streams('default', plans, options, 2))\n"
+        "    done = list(workers.check_streams('default', plans, options, 2, lambda n: None))\n"
         "    assert all(report.intact for report, _, _ in done)\n"
-        "    print(len({pid for *_, pid in done} - {os.getpid()}))"
+        "    print(len(set().union(*(pids for *_, pids in done)) - {os.getpid()}))"
     )
     assert done.stdout == "2\n"
     one, two = site.report(), site.report("--workers", "2")
@@ -185,29 +187,71 @@ def test_workers_are_processes_of_their_own(site: Site) -> None:
     assert one["result"] == two["result"] == "tampered"
 
 
-def test_an_interrupt_is_not_tampering(sqlite_site: Site) -> None:
-    sqlite_site.python(
-        "Entry.objects.append_batch([{'stream': 's', 'payload': {'n': n}} for n in range(5000)])"
-    )
+def test_ranges_of_one_stream_are_read_in_several_processes(site: Site) -> None:
+    site.manage("append_entries", text=lines_of(*({**e, "stream": "one"} for e in EVENTS)))
     code = (
-        "import os, signal, sys\n"
-        "from nucleus_ledger.core import chain\n"
-        "whole = chain.hash_text\n"
-        "def interrupted(text):\n"
-        "    if '\"sequence\":2500,' in text: os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return whole(text)\n"
-        "import manage\nos.environ['DJANGO_SETTINGS_MODULE'] = 'project.settings'\n"
-        "chain.hash_text = interrupted\n"
-        "sys.argv = ['manage.py', 'verify_ledger', '--format', 'json']\nmanage.main()\n"
+        "from nucleus_ledger import rowsource, workers\n"
+        "from nucleus_ledger.checking import Options, Plan, check_stream\n"
+        "from django.db import connection\n"
+        "if __name__ == '__main__':\n"
+        "    (stored,) = rowsource.read_heads(connection)\n"
+        "    plan = Plan(stored.id, stored.head)\n"
+        "    options = Options(frozenset({'persistent-ledger'}), 10)\n"
+        "    workers.SMALLEST_RANGE, workers._RANGES_PER_WORKER, seen = 1, 250, []\n"
+        "    done = list(workers.check_streams('default', [plan] * 50, options, 2, seen.append))\n"
+        "    alone = check_stream('default', plan, options)\n"
+        "    assert all((report, problems) == alone for report, problems, _ in done)\n"
+        "    assert sum(seen) == 50 * 300 and max(seen) < 300\n"
+        "    print(alone[0].result, max(len(pids - {os.getpid()}) for *_, pids in done))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT, env=sqlite_site.environ, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    report = json.loads(done.stdout)
-    assert (report["result"], report["intact"]) == ("unknown", None)
-    assert report["errors"] == ["interrupted"]
+    done = site.python(code)
+    assert done.stdout == "intact 2\n"
+    site.sql("UPDATE nucleus_ledger_entry SET record_id = 'x' WHERE sequence = 111")
+    assert site.python(code).stdout == "tampered 2\n"
+
+
+@pytest.fixture
+def killing_site(sqlite_site: Site, tmp_path: Path) -> Site:
+    """A site with a module that sends its process a signal while entry 2500 is verified."""
+    (tmp_path / "killing.py").write_text(
+        "import os, signal\n"
+        "from nucleus_ledger.modules import Module\n"
+        # A shell that started the tests in the background had them ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Killing(Module):\n"
+        "    id, streams = 'killing', ['*']\n"
+        "    def validate(self, entry):\n"
+        "        if entry.sequence == 2500:\n"
+        "            os.kill(os.getpid(), getattr(signal, os.environ['SEND']))\n"
+        "        return ()\n"
+    )
+    (tmp_path / "killing_settings.py").write_text(
+        "from project.settings import *\n"
+        "NUCLEUS_LEDGER = {**NUCLEUS_LEDGER, 'MODULES': ['killing.Killing']}\n"
+    )
+    sqlite_site.python(
+        "Entry.objects.append_batch([{'stream': 's', 'payload': {'n': n}} for n in range(5000)])\n"
+        "Entry.objects.append('t', {})"  # so that there is something to share among two
+    )
+    sqlite_site.environment["DJANGO_SETTINGS_MODULE"] = "killing_settings"
+    sqlite_site.environment["PYTHONPATH"] = str(tmp_path)
+    return sqlite_site
+
+
+@pytest.mark.parametrize(
+    ("signal", "workers", "error"),
+    [
+        ("SIGINT", "1", "interrupted"),
+        ("SIGKILL", "2", "a worker process ended before its work was done"),
+    ],
+)
+def test_an_interrupt_is_not_tampering(
+    killing_site: Site, signal: str, workers: str, error: str
+) -> None:
+    killing_site.environment["SEND"] = signal
+    report = killing_site.report("--validate", "--workers", workers)
+    assert (report["exit_code"], report["result"], report["intact"]) == (2, "unknown", None)
+    assert report["errors"] == [error]
 
 
 def test_a_progress_bar_shows_on_a_terminal_only(sqlite_site: Site) -> None:
