@@ -21,16 +21,13 @@ from nucleus_ledger.core.chain import (
     Rules,
     document_of,
     judge_head,
-    read_document,
     walk,
 )
-from nucleus_ledger.core.rebuilding import Row
+from nucleus_ledger.core.rebuilding import Row, Window
 from nucleus_ledger.core.report import Problem, Result, StreamReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_REPORT_EVERY = 500  # entries between two calls of `progress`
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +110,18 @@ class _Reader:
         self._modules = stream_modules.load_modules() if options.validate else []
         self.rules = Rules(plan.head.stream, options.ledgers, deep=options.deep)
         self.problems: list[Problem] = []
-        self.checked = 0
 
     def walk(self, low: int, high: object, cursor: Cursor) -> Iterator[Finding]:
-        return walk(self._rows(low, high), cursor, self.rules)
+        return walk(self._windows(low, high), cursor, self.rules)
 
-    def _rows(self, low: int, high: object) -> Iterator[Row]:
-        reported = self.checked
-        for row in rowsource.read_rows(
-            connections[self._using],
-            self._plan.stream_id,
-            low,
-            high,
-            compared=not self._options.deep,
-        ):
-            if self._modules and len(self.problems) < self._options.limit:
-                self.problems.extend(_validate(row, self.rules.stream, self._modules))
-            yield row
-            self.checked += 1
-            if self.checked - reported == _REPORT_EVERY:
-                self._progress(_REPORT_EVERY)
-                reported = self.checked
-        self._progress(self.checked - reported)
+    def _windows(self, low: int, high: object) -> Iterator[Window]:
+        connection = connections[self._using]
+        for window in rowsource.read_windows(connection, self._plan.stream_id, low, high):
+            for row in window.rows() if self._modules else ():
+                if len(self.problems) < self._options.limit:
+                    self.problems.extend(_validate(row, self.rules.stream, self._modules))
+            yield window
+            self._progress(window.size)
 
 
 def _no_progress(_entries: int) -> None:
@@ -179,13 +166,17 @@ def check_stream(
             if found.digest.hexdigest() == acknowledgement.digest:
                 found.settled = found.digest.count
             if broken:  # what was appended since follows the head as it stood then
-                cursor = Cursor(boundary.length, (boundary.head_hash,), boundary.head_timestamp)
+                cursor = Cursor(
+                    boundary.length,
+                    (boundary.head_hash,),
+                    boundary.head_timestamp,
+                    checked=cursor.checked,
+                )
         for piece in pieces:
             if piece.complete and piece.before == cursor:
                 take(piece.findings)
-                reader.checked += piece.after.checked
                 reader.problems.extend(piece.problems)
-                cursor = piece.after
+                cursor = replace(piece.after, checked=cursor.checked + piece.after.checked)
             else:
                 take(reader.walk(piece.start, piece.end, cursor))
         if not pieces:
@@ -195,7 +186,7 @@ def check_stream(
             take([_differs_from_known(using, plan)])
     except _Enough:
         pass
-    return _report(plan, found, start, cursor, reader.checked), reader.problems
+    return _report(plan, found, start, cursor), reader.problems
 
 
 def check_range(using: str, plan: Plan, options: Options, start: int, end: int) -> Piece:
@@ -265,8 +256,8 @@ def _differs_from_known(using: str, plan: Plan) -> Finding | None:
     )
 
 
-def _report(plan: Plan, found: Collected, start: int, cursor: Cursor, checked: int) -> StreamReport:
-    head, known = plan.head, plan.known
+def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamReport:
+    head, known, checked = plan.head, plan.known, cursor.checked
     count = found.digest.count
     result: Result = "unknown"
     if count:
@@ -292,15 +283,13 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor, checked: i
 
 
 def _validate(row: Row, stream: str, modules: Sequence[stream_modules.Module]) -> Iterator[Problem]:
-    said, _trouble = read_document(row.serialized)
-    said = said or {}
     entry = apps.get_model("nucleus_ledger", "Entry")(
         hash=row.hash,
         sequence=row.sequence,
         record_id=row.record_id,
         timestamp=row.timestamp,
-        payload=document_of(row.payload, said.get("payload")),
-        meta=document_of(row.meta, said.get("meta")),
+        payload=document_of(row.payload),
+        meta=document_of(row.meta),
         prev_hash=row.prev_hash,
         serialized=row.serialized,
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.chain import Finding, Head
-from nucleus_ledger.core.rebuilding import Compared, Row
+from nucleus_ledger.core.rebuilding import Row, Window
 from nucleus_ledger.errors import Deserialization
 from nucleus_ledger.fields import shown
 
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _WINDOW_BYTES = 4 << 20
-_WINDOW_ROWS = 2000
-_FIRST_WINDOW = 64
+# A statement to PostgreSQL costs a round trip and a plan. A window that is worked on should stay
+# in the processor's cache.
+_ROWS_PER_STATEMENT = {"postgresql": 2000, "sqlite": 500}
+_WINDOW_ROWS = 500
+_FIRST_WINDOW = 16
 _BEYOND_ALL = (1 << 63) - 1
 
 # One snapshot for the length and for what stands behind it: a live append cannot come between.
@@ -34,26 +39,13 @@ SELECT s.id, s.name, s.ledger, s.length, s.head_hash, s.head_timestamp,
   OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL)
 FROM nucleus_ledger_stream s
 """
-_COLUMNS = "sequence, record_id, timestamp, {}, prev_hash, hash, serialized"
 _FROM = "FROM nucleus_ledger_entry WHERE stream_id = %s"
 _SELECT = {
-    "postgresql": f"SELECT {_COLUMNS.format('payload::text, meta::text')} ",
-    "sqlite": f"SELECT {_COLUMNS.format('payload, meta')} ",
+    # psycopg takes longer over bytes than over their digits.
+    "postgresql": "SELECT sequence, record_id, timestamp, payload::text, meta::text, "
+    "encode(prev_hash, 'hex'), encode(hash, 'hex'), serialized ",
+    "sqlite": "SELECT sequence, record_id, timestamp, payload, meta, prev_hash, hash, serialized ",
 }
-# PostgreSQL compares its jsonb columns with the text on a core of its own, and sends them only
-# where they differ. OFFSET 0 keeps it from parsing the text once for each use.
-_COMPARED = f"""
-SELECT {
-    _COLUMNS.format('''
-    CASE WHEN alike THEN '=' ELSE payload::text END, CASE WHEN alike THEN '=' ELSE meta::text END
-''')
-}
-FROM (
-  SELECT *, (said->'payload' = payload
-             AND NULLIF(said->'meta', 'null') IS NOT DISTINCT FROM meta) IS TRUE AS alike
-  FROM (SELECT *, serialized::jsonb AS said {_FROM}{{window}} OFFSET 0) AS parsed
-) AS compared
-"""
 # Steps from one stream id to the next along the index, so its cost is that of the streams.
 _ORPHANS = """
 WITH RECURSIVE ids(id) AS (
@@ -95,30 +87,25 @@ def read_heads(
     return sorted(streams, key=lambda stream: stream.head.stream.encode())
 
 
-def read_rows(
-    connection: BaseDatabaseWrapper,
-    stream_id: int | None,
-    start: int,
-    end: object,
-    *,
-    compared: bool = True,
-) -> Iterator[Row]:
-    """Yield the rows of a stream with start <= sequence < end, in order.
+def read_windows(
+    connection: BaseDatabaseWrapper, stream_id: int | None, start: int, end: object
+) -> Iterator[Window]:
+    """Yield the rows of a stream with start <= sequence < end, in order, some at a time.
 
     From 0 there is no lower bound, so that a row numbered below it is seen. Windows are ranges of
-    sequence, not row counts, so that rows repeated under one number are all read. `compared` lets
-    a database that can do so compare the documents with the text.
+    sequence, not row counts, so that rows repeated under one number are all read.
     """
     stop = end if type(end) is int else _BEYOND_ALL
     low, size = start, _FIRST_WINDOW
     while low < stop:
         high = min(low + size, stop)
-        rows = _window(connection, stream_id, None if low == 0 else low, high, compared)
-        yield from rows
+        rows = _rows(connection, stream_id, None if low == 0 else low, high)
         if rows:
-            held = sum(len(row.serialized) for row in rows)
+            for first in range(0, len(rows), _WINDOW_ROWS):
+                yield _as_window(connection, rows[first : first + _WINDOW_ROWS])
+            held = sum(map(len, map(itemgetter(-1), rows)))
             fitting = _WINDOW_BYTES * len(rows) // max(held, 1)
-            size = max(1, min(_WINDOW_ROWS, 2 * size, fitting))
+            size = max(1, min(_ROWS_PER_STATEMENT[connection.vendor], 2 * size, fitting))
             low = high
         else:
             following = _first_at(connection, stream_id, high, stop)
@@ -155,7 +142,7 @@ def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
                     row = cursor.fetchone()
             stream_id = parameters[0] if parameters else None
             if row is not None:
-                findings.append(_orphan(_row(row), stream_id))
+                findings.append(_orphan(next(_as_window(connection, [row]).rows()), stream_id))
             elif parameters:
                 findings.append(_orphan(None, stream_id))
     return findings
@@ -184,39 +171,29 @@ def _orphan(row: Row | None, stream_id: object) -> Finding:
     )
 
 
-def _window(
-    connection: BaseDatabaseWrapper,
-    stream_id: int | None,
-    low: int | None,
-    high: int,
-    compared: bool,
-) -> list[Row]:
-    window = " AND sequence < %s" if low is None else " AND sequence >= %s AND sequence < %s"
+def _rows(
+    connection: BaseDatabaseWrapper, stream_id: int | None, low: int | None, high: int
+) -> list[tuple[Any, ...]]:
+    condition = " AND sequence < %s" if low is None else " AND sequence >= %s AND sequence < %s"
     parameters = [stream_id, high] if low is None else [stream_id, low, high]
-    # The hash breaks ties, so that a tampered stream gives the same findings every time.
-    order = " ORDER BY sequence, hash"
-    if compared and connection.vendor == "postgresql":
-        statement = _COMPARED.format(window=window) + order
+    statement = f"{_SELECT[connection.vendor]}{_FROM}{condition} ORDER BY sequence"
+    with connection.cursor() as cursor:
         try:
-            with _savepoint(connection), connection.cursor() as cursor:
-                cursor.execute(statement, parameters)
-                return [_row(columns, compared=True) for columns in cursor.fetchall()]
+            cursor.execute(statement, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
         except DatabaseError:
-            pass  # a text that PostgreSQL cannot read; what is wrong otherwise is so again below
-    statement = f"{_SELECT[connection.vendor]}{_FROM}{window}{order}"
-    with connection.cursor() as cursor, _any_text(connection):
-        cursor.execute(statement, parameters)
-        return [_row(columns) for columns in cursor.fetchall()]
-
-
-@contextmanager
-def _savepoint(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Keep a caller's transaction usable after an error; without one there is nothing to keep."""
-    if connection.in_atomic_block:
-        with transaction.atomic(using=connection.alias):
-            yield
-    else:
-        yield
+            if connection.vendor != "sqlite":
+                raise
+            with _any_text(connection):
+                cursor.execute(statement, parameters)
+                rows = cursor.fetchall()
+    if not {str}.issuperset(map(type, map(itemgetter(-1), rows))):  # SQLite, tampered with
+        rows = [(*row, text if isinstance(text, str) else ascii(text)) for *row, text in rows]
+    if len(set(map(itemgetter(0), rows))) < len(rows):
+        # The hash breaks ties, so that a tampered stream gives the same findings every time.
+        ties = groupby(rows, key=itemgetter(0))
+        rows = [row for _, tie in ties for row in sorted(tie, key=lambda row: repr(row[6]))]
+    return rows
 
 
 def _first_at(
@@ -231,20 +208,30 @@ def _first_at(
     return None if found is None else int(found)
 
 
-def _row(columns: tuple[Any, ...], compared: bool = False) -> Row:
-    sequence, record_id, timestamp, payload, meta, prev_hash, hash_, serialized = columns
-    if compared and payload == "=":
-        payload = meta = Compared.EQUAL
-    return Row(
-        sequence,
-        record_id,
-        timestamp,
-        payload,
-        meta,
-        None if prev_hash is None else shown(prev_hash),
-        shown(hash_),
-        serialized if isinstance(serialized, str) else ascii(serialized),
-    )
+def _as_window(connection: BaseDatabaseWrapper, rows: Sequence[tuple[Any, ...]]) -> Window:
+    """Turn rows as the driver gives them into columns, with the hashes as hex digits."""
+    window = Window(*zip(*rows, strict=True))
+    if connection.vendor == "postgresql":  # gives digits
+        return window
+    hashes = _hex(window.hash)
+    if window.prev_hash[1:] == window.hash[:-1]:  # as nearly always: half the work
+        links = [*_hex(window.prev_hash[:1]), *hashes[:-1]]
+    else:
+        links = _hex(window.prev_hash)
+    return window._replace(prev_hash=links, hash=hashes)
+
+
+def _hex(column: Sequence[Any]) -> list[Any]:
+    try:
+        return list(map(bytes.hex, column))
+    except TypeError:  # a null, or what only a tampered column holds: shown as what it is
+        return [_hex_or_what(value) for value in column]
+
+
+def _hex_or_what(value: Any) -> str | None:
+    if value is None:
+        return None
+    return value.hex() if isinstance(value, bytes) else ascii(value)
 
 
 def _name(name: Any) -> str:

@@ -420,6 +420,14 @@ def test_the_report_carries_both_values(ledger: str) -> None:
     assert canonical.same(json.loads(json.dumps(finding.as_dict())), finding.as_dict())
 
 
+@pytest.mark.parametrize("alias", ["default"])
+def test_a_hash_stored_as_its_digits_is_no_hash(ledger: str) -> None:
+    """No search by hash would find that entry, although it reads the same."""
+    sql(ledger, f"{ENTRY} hash = lower(hex(hash)) WHERE sequence = 2")
+    assert findings(ledger) == [("hash_mismatch", 2)]
+    assert findings(ledger, deep=True) == [("hash_mismatch", 2)]
+
+
 ODD = ["NULL", "'abc'", "x'00ff'", "-1", "1e300", "''", "0.5", "9223372036854775807",
        "CAST(x'e280ae' AS TEXT)", "CAST(x'ff' AS TEXT)"]  # fmt: skip
 

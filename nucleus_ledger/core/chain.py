@@ -14,7 +14,7 @@ from typing import Any
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.hashing import ACCEPTED_SCHEMAS, hash_text
-from nucleus_ledger.core.rebuilding import Compared, Rebuilder, Row
+from nucleus_ledger.core.rebuilding import Rebuilder, Row, Window
 from nucleus_ledger.errors import Deserialization, Serialization
 
 KINDS = (
@@ -151,33 +151,16 @@ class Cursor:
         return begins
 
 
-def walk(rows: Iterable[Row], cursor: Cursor, rules: Rules) -> Iterator[Finding]:
-    """Yield what is wrong with `rows`, moving `cursor` along; requires rows in sequence order."""
+def walk(windows: Iterable[Window], cursor: Cursor, rules: Rules) -> Iterator[Finding]:
+    """Yield what is wrong with the rows, moving `cursor` along; requires them in sequence order."""
     rebuilder = None if rules.deep else Rebuilder(rules.stream, rules.ledgers, rules.schemas)
-    for row in rows:
-        cursor.checked += 1
-        if rebuilder is not None and rebuilder.follows(row, cursor):
+    for window in windows:
+        if rebuilder is not None and rebuilder.follow(window, cursor):
+            cursor.checked += window.size
             continue
-        sequence = row.sequence
-        if type(sequence) is not int or sequence < cursor.sequence:
-            yield _finding("sequence_repeated", row, rules, cursor.sequence, sequence,
-                           "a sequence that was there before, or goes back")  # fmt: skip
-            continue
-        if sequence > cursor.sequence:
-            yield Finding("sequence_gap", rules.stream, _exact(cursor.sequence), None, (),
-                          evidence(cursor.sequence), evidence(sequence),
-                          f"{sequence - cursor.sequence} entries are missing before {sequence}",
-                          )  # fmt: skip
-            cursor.links = ()
-        cursor.sequence = sequence + 1
-        digest = hash_text(row.serialized)
-        if digest != row.hash:
-            yield _finding("hash_mismatch", row, rules, digest, row.hash,
-                           "the stored hash is not that of the stored text")  # fmt: skip
-            cursor.links = (row.hash, digest)
-            cursor.text_time, cursor.judge_time = None, True
-            continue
-        yield from _judge_text(row, cursor, rules)
+        for row in window.rows():
+            cursor.checked += 1
+            yield from _judge_row(row, cursor, rules)
 
 
 def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
@@ -211,12 +194,35 @@ def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
     return Finding("head_mismatch", rules.stream, at, None, (), expected, actual, message)
 
 
+def _judge_row(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
+    sequence = row.sequence
+    if type(sequence) is not int or sequence < cursor.sequence:
+        yield _finding("sequence_repeated", row, rules, cursor.sequence, sequence,
+                       "a sequence that was there before, or goes back")  # fmt: skip
+        return
+    if sequence > cursor.sequence:
+        yield Finding("sequence_gap", rules.stream, _exact(cursor.sequence), None, (),
+                      evidence(cursor.sequence), evidence(sequence),
+                      f"{sequence - cursor.sequence} entries are missing before {sequence}",
+                      )  # fmt: skip
+        cursor.links = ()
+    cursor.sequence = sequence + 1
+    digest = hash_text(row.serialized)
+    if digest != row.hash:
+        yield _finding("hash_mismatch", row, rules, digest, row.hash,
+                       "the stored hash is not that of the stored text")  # fmt: skip
+        cursor.links = (row.hash, digest)
+        cursor.text_time, cursor.judge_time = None, True
+        return
+    yield from _judge_text(row, cursor, rules)
+
+
 def _judge_text(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
     """Judge a row whose text has the stored hash, and move the cursor behind it."""
     links, cursor.links = cursor.links, (row.hash,)
     judge_time, cursor.judge_time = cursor.judge_time, True
     cursor.text_time = None
-    document, trouble = read_document(row.serialized)
+    document, trouble = _read_document(row.serialized)
     if document is None:
         yield _finding("undecodable", row, rules, None, None, trouble)
         return
@@ -276,12 +282,12 @@ def _compare_columns(
     stream = document["stream"]
     if cursor.starts_run("stream", stream, stream != rules.stream):
         expected["stream"], actual["stream"] = evidence(stream), rules.stream
-    meta = document_of(row.meta, document.get("meta"))
+    meta = document_of(row.meta)
     if row.meta == "null":  # the rule writes no meta for null: a JSON null was put there by hand
         meta = Unreadable("null")
     for name, text, column in (
         ("meta", document.get("meta"), meta),
-        ("payload", document["payload"], document_of(row.payload, document["payload"])),
+        ("payload", document["payload"], document_of(row.payload)),
         ("prev_hash", document["prev_hash"], row.prev_hash),
         ("record_id", document["id"], row.record_id),
         ("sequence", document["sequence"], row.sequence),
@@ -296,17 +302,17 @@ def _compare_columns(
     return _finding("field_mismatch", row, rules, expected, actual, message, fields)
 
 
-def document_of(column: Any, said: Any) -> Any:
-    """Return the value of a JSON column: `said` by the text where the database found it equal."""
-    if column is Compared.EQUAL or column is None:
-        return None if column is None else said
+def document_of(column: Any) -> Any:
+    """Return the value of a JSON column."""
+    if column is None:
+        return None
     try:
         return canonical.loads(column)
     except (Deserialization, TypeError):
         return Unreadable(column if isinstance(column, str) else ascii(column))
 
 
-def read_document(serialized: str) -> tuple[dict[str, Any] | None, str]:
+def _read_document(serialized: str) -> tuple[dict[str, Any] | None, str]:
     """Return the object that a text says, or None and what is wrong with the text."""
     try:
         document = canonical.loads(serialized)

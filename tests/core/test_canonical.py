@@ -366,3 +366,57 @@ def test_the_judge_takes_bytes_too() -> None:
     assert canonical.is_canonical(b'{"a":1}', {"a": 1})
     assert not canonical.is_canonical(b'{"a": 1}', {"a": 1})
     assert not canonical.is_canonical(b'{"a": 1}', {"a": 1}, deep=True)
+
+
+FRAGMENTS = st.lists(
+    st.sampled_from(
+        ["{", "}", "[", "]", ",", ":", '"a"', "1", "1.0", "null", " ", '{"b":2,"a":1}']
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+def each_by_itself(texts: list[str]) -> list[str] | None:
+    try:
+        return [rfc8785.dumps(canonical.loads(text)).decode() for text in texts]
+    except (Deserialization, rfc8785.CanonicalizationError):
+        return None
+
+
+@given(st.lists(FRAGMENTS, min_size=1, max_size=4), st.booleans())
+def test_texts_that_are_json_only_together_are_not_taken_for_json(
+    texts: list[str], alone: bool
+) -> None:
+    with without_orjson(alone):
+        found = canonical.reprint_each(texts)
+    assert (None if found is None else list(found)) == each_by_itself(texts)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_texts_reprinted_together_are_each_in_their_form(
+    values: list[Any], as_python_writes: bool, alone: bool
+) -> None:
+    write = json.dumps if as_python_writes else canonical.dumps
+    texts = [write(value) for value in values]
+    with without_orjson(alone):
+        found = canonical.reprint_each(texts)
+    assert found is not None
+    assert list(found) == each_by_itself(texts)
+
+
+@given(st.lists(TEXT | st.sampled_from(['","', '"', "\\", ',"', '",']), min_size=1), st.booleans())
+def test_strings_escaped_together_are_each_escaped(strings: list[str], alone: bool) -> None:
+    with without_orjson(alone):
+        found = canonical.escape_each(strings)
+    assert found is not None
+    assert [f'"{text}"' for text in found] == [rfc8785.dumps(s).decode() for s in strings]
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("odd", [None, 1, "\ud800", "{", "", "NaN", "1e999", "[1][2]", "1,2"])
+def test_what_is_no_text_of_json_spoils_its_neighbours_too(odd: Any) -> None:
+    assert canonical.reprint_each(["{}", odd]) is None
+    assert canonical.reprint_each([odd, "{}"]) is None
+    if odd in (None, 1, "\ud800"):
+        assert canonical.escape_each(["x", odd]) is None
