@@ -72,17 +72,25 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 class Conf:
     """Typed view of the settings. A bad value raises `ConfigurationError` where it is used."""
 
+    def __init__(self) -> None:
+        self._accepted: dict[str, Any] = {}
+
     def _get(self, key: str) -> Any:
         option = OPTIONS[key]
-        configured = getattr(settings, NAME, {})
-        if not isinstance(configured, Mapping):
+        configured = getattr(settings, NAME, _NOTHING)
+        if type(configured) is not dict and not isinstance(configured, Mapping):
             raise ConfigurationError(f"{NAME} is not a dict")
         value = configured.get(key, option.default)
-        if not option.accepts(value):
-            raise ConfigurationError(f"{NAME}[{key!r}] is not {option.wanted}: {value!r}")
+        if self._accepted.get(key, _NOTHING) is not value:  # each append asks for several
+            if not option.accepts(value):
+                raise ConfigurationError(f"{NAME}[{key!r}] is not {option.wanted}: {value!r}")
+            self._accepted[key] = value
         return value
 
     def _span(self, key: str) -> timedelta:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.apps import apps
 from django.utils.functional import Promise
 
-from nucleus_ledger import modules as stream_modules
 from nucleus_ledger.conf import RESERVED_PREFIX, conf
 from nucleus_ledger.core import canonical, hashing
+from nucleus_ledger.core.hashing import EntryForm
 from nucleus_ledger.core.record import Record, check_shape
 from nucleus_ledger.errors import InvalidData, LedgerError, Serialization
+from nucleus_ledger.modules import Module, before_append
 
 if TYPE_CHECKING:
-    from nucleus_ledger.models import Entry
+    from nucleus_ledger.models import Entry, Stream
 
 
 @dataclass(slots=True)
 class Draft:
-    """One entry on its way in; `index` is its place in a batch."""
+    """One entry on its way in; `index` is its place in a batch, `instance` what is to be saved."""
 
-    instance: Entry
+    record: Record
     index: int | None = None
-    record: Record = field(init=False)
-    payload_text: str = field(init=False)
-    meta_text: str | None = field(init=False)
+    instance: Any = None
+    stream: Stream | None = None  # where the caller named the stream by an instance
+    payload_text: str = ""
+    meta_text: str | None = None
     stored: Entry | None = None
     same_as: Draft | None = None
     sequence: int = -1
@@ -38,6 +40,24 @@ class Draft:
     prev_hash: str | None = None
     hash: str = ""
     serialized: str = ""
+
+
+class Limits(NamedTuple):
+    """The settings that bound an entry, looked up once for all entries of a batch."""
+
+    depth: int
+    size: int
+    clock_skew_ms: int
+
+    @classmethod
+    def configured(cls) -> Limits:
+        return cls(conf.max_depth, conf.max_serialized_bytes, conf.max_clock_skew_ms)
+
+    def check_size(self, size: int) -> None:
+        if size > self.size:
+            raise Serialization(
+                f"the entry takes {size} bytes; MAX_SERIALIZED_BYTES is {self.size}"
+            )
 
 
 @dataclass(slots=True)
@@ -53,29 +73,40 @@ class LockedStream:
     result: str | None
     drafts: list[Draft] = field(default_factory=list)
 
+    def write_to(self, stream: Stream, using: str) -> None:
+        """Make an instance what a reload would give."""
+        stream.pk, stream.ledger, stream.length = self.id, self.ledger, self.length
+        stream.head_hash, stream.head_timestamp = self.head_hash, self.head_timestamp
+        stream._state.adding, stream._state.db = False, using
 
-def as_record(record: Record | Mapping[str, Any]) -> Record:
-    return record if isinstance(record, Record) else Record.from_mapping(record)
+
+@cache
+def models() -> tuple[type[Entry], type[Stream]]:
+    """Return the models, which import this module's callers."""
+    return apps.get_model("nucleus_ledger", "Entry"), apps.get_model("nucleus_ledger", "Stream")
+
+
+def draft_of(record: Record | Mapping[str, Any], index: int | None) -> Draft:
+    if not isinstance(record, Record):
+        record = Record.from_mapping(record)
+    stream: Any = record.stream
+    if type(stream) is not str and isinstance(stream, models()[1]):
+        return Draft(replace(record, stream=stream.name), index, stream=stream)
+    return Draft(record, index)
 
 
 def instance_of(record: Record) -> Entry:
-    entry_model = apps.get_model("nucleus_ledger", "Entry")
-    instance: Entry = entry_model(
-        payload=record.payload,
-        meta=record.meta,
-    )
+    """Return an unsaved entry that says what a record says."""
+    entry_model, stream_model = models()
+    instance = entry_model(payload=record.payload, meta=record.meta)
     given: Any = record  # what is not given is chosen under the lock
     instance.record_id, instance.timestamp = given.record_id, given.timestamp
     # Not through the descriptor: the stream may not exist yet, and the router is not needed here.
-    if isinstance(record.stream, str):
-        stream = apps.get_model("nucleus_ledger", "Stream")(name=record.stream)
-    else:
-        stream = record.stream
-    instance._state.fields_cache["stream"] = stream
+    instance._state.fields_cache["stream"] = stream_model(name=record.stream)
     return instance
 
 
-def _record_of(instance: Entry) -> Record:
+def record_of(instance: Entry) -> Record:
     """Read the record off an instance, after `pre_save` receivers had their say."""
     entry_model = type(instance)
     try:
@@ -91,24 +122,58 @@ def _record_of(instance: Entry) -> Record:
     )
 
 
-def prepare(draft: Draft, modules: Sequence[stream_modules.Module], reserved: bool) -> None:
-    """Everything that can be refused without knowing the stream's head."""
-    record = _record_of(draft.instance)
-    check_shape(record)
-    check_reserved(record.stream, reserved)
-    record = stream_modules.before_append(record, modules)
-    depth = conf.max_depth
-    draft.record = record
-    draft.payload_text = canonical.dumps(
-        canonical.plain(record.payload, path="payload", max_depth=depth, convert=_lazy_text)
-    )
-    draft.meta_text = None
-    if record.meta is not None:
-        draft.meta_text = canonical.dumps(
-            canonical.plain(record.meta, path="meta", max_depth=depth, convert=_lazy_text)
-        )
-    # The exact size is known under the lock; what is hopeless is refused before taking it.
-    _check_size(len(draft.payload_text) + len(draft.meta_text or ""))
+def prepare(
+    drafts: Sequence[Draft], modules: Sequence[Module], limits: Limits, reserved: bool
+) -> None:
+    """Everything that can be refused without knowing the streams' heads.
+
+    Of several refusals the first record's is raised.
+    """
+    handling: dict[str, list[Module]] = {}
+    for number, draft in enumerate(drafts):
+        try:
+            _settle_record(draft, modules, handling, reserved)
+        except LedgerError as exc:
+            _write_texts(drafts[:number], limits)
+            exc.index = draft.index
+            raise
+    _write_texts(drafts, limits)
+
+
+def _settle_record(
+    draft: Draft, modules: Sequence[Module], handling: dict[str, list[Module]], reserved: bool
+) -> None:
+    check_shape(draft.record)
+    name = draft.record.stream
+    check_reserved(name, reserved)
+    if modules:
+        if name not in handling:
+            handling[name] = [module for module in modules if module.handles(name)]
+        draft.record = before_append(draft.record, handling[name])
+
+
+def _write_texts(drafts: Sequence[Draft], limits: Limits) -> None:
+    texts = canonical.texts_of([draft.record.payload for draft in drafts], max_depth=limits.depth)
+    for number, draft in enumerate(drafts):
+        try:
+            record = draft.record
+            if texts is None:
+                draft.payload_text = canonical.text_of(
+                    record.payload, path="payload", max_depth=limits.depth, convert=_lazy_text
+                )
+            else:
+                draft.payload_text = texts[number]
+            size = len(draft.payload_text)
+            if record.meta is not None:
+                draft.meta_text = canonical.text_of(
+                    record.meta, path="meta", max_depth=limits.depth, convert=_lazy_text
+                )
+                size += len(draft.meta_text)
+            # The exact size is known under the lock; what is hopeless is refused before that.
+            limits.check_size(size)
+        except LedgerError as exc:
+            exc.index = draft.index
+            raise
 
 
 def _lazy_text(value: object) -> object:
@@ -120,13 +185,6 @@ def _lazy_text(value: object) -> object:
 def check_reserved(name: str, reserved: bool) -> None:
     if name.startswith(RESERVED_PREFIX) and not reserved:
         raise InvalidData(f"stream {name!r}: names beginning with {RESERVED_PREFIX!r} are reserved")
-
-
-def _check_size(size: int) -> None:
-    if size > conf.max_serialized_bytes:
-        raise Serialization(
-            f"the entry takes {size} bytes; MAX_SERIALIZED_BYTES is {conf.max_serialized_bytes}"
-        )
 
 
 def equals_stored(draft: Draft, entry: Entry) -> bool:
@@ -146,47 +204,36 @@ def equals_draft(draft: Draft, earlier: Draft) -> bool:
     )
 
 
-def place(draft: Draft, stream: LockedStream) -> None:
+def place(draft: Draft, stream: LockedStream, form: EntryForm, limits: Limits) -> None:
     """Give a draft its place behind the head, and move the head onto it."""
-    draft.timestamp = _timestamp(draft.record.timestamp, stream.head_timestamp)
+    draft.timestamp = _timestamp(draft.record.timestamp, stream.head_timestamp, limits)
     draft.sequence, draft.prev_hash = stream.length, stream.head_hash
     draft.record_id = draft.record.record_id or hashing.new_record_id(draft.timestamp)
-    draft.serialized = hashing.serialize_entry(
-        ledger=stream.ledger,
-        stream=stream.name,
-        sequence=draft.sequence,
-        record_id=draft.record_id,
-        timestamp=draft.timestamp,
-        payload_text=draft.payload_text,
-        meta_text=draft.meta_text,
-        prev_hash=draft.prev_hash,
+    draft.serialized = form.text(
+        draft.sequence,
+        draft.record_id,
+        draft.timestamp,
+        draft.payload_text,
+        draft.meta_text,
+        draft.prev_hash,
     )
-    _check_size(len(draft.serialized.encode()))
-    draft.hash = hashing.hash_text(draft.serialized)
+    data = draft.serialized.encode()
+    limits.check_size(len(data))
+    draft.hash = hashing.hash_bytes(data)
     stream.length += 1
     stream.head_hash, stream.head_timestamp = draft.hash, draft.timestamp
     stream.drafts.append(draft)
 
 
-def _timestamp(given: int | None, head: int | None) -> int:
+def _timestamp(given: int | None, head: int | None, limits: Limits) -> int:
     now = time.time_ns() // 1_000_000
     if given is None:
         return max(now, head or 0)
     if head is not None and given < head:
         raise InvalidData(f"timestamp {given} lies before that of the previous entry, {head}")
-    if given > now + conf.max_clock_skew_ms:
+    if given > now + limits.clock_skew_ms:
         raise InvalidData(
-            f"timestamp {given} lies more than MAX_CLOCK_SKEW_MS ({conf.max_clock_skew_ms}) "
+            f"timestamp {given} lies more than MAX_CLOCK_SKEW_MS ({limits.clock_skew_ms}) "
             f"ahead of now, {now}"
         )
     return given
-
-
-@contextmanager
-def located(index: int | None) -> Iterator[None]:
-    """Say in an error which record of a batch it is about."""
-    try:
-        yield
-    except LedgerError as exc:
-        exc.index = index
-        raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils.module_loading import import_string
@@ -26,6 +27,8 @@ logger = logging.getLogger("nucleus_ledger.modules")
 
 class Module:
     """Base of a stream module. Override what is needed; every hook does nothing by itself.
+
+    A process makes one instance, which all its threads share.
 
     `streams`: exact names, `prefix/*` for all below a prefix, or `*`. `filters`: the keyword
     arguments that `query` takes.
@@ -46,6 +49,10 @@ class Module:
 
     def after_append(self, entry: Entry) -> None:
         """Act on an entry that is committed. An error here is logged and changes nothing."""
+
+    @classmethod
+    def acts_after_append(cls) -> bool:
+        return cls.after_append is not Module.after_append
 
     def query(self, queryset: EntryQuerySet, **filters: Any) -> EntryQuerySet:
         """Narrow a query set by this module's filters."""
@@ -102,16 +109,15 @@ def load_modules() -> list[Module]:
 
 
 def before_append(record: Record, modules: Sequence[Module]) -> Record:
-    """Run every module's hook; what comes back is checked again and keeps its stream."""
+    """Run the hooks of a stream's modules; what comes back is checked and keeps its stream."""
     for module in modules:
-        if module.handles(record.stream):
-            changed = module.before_append(record)
-            if not isinstance(changed, Record):
-                raise InvalidData(f"module {module.id!r} returned no Record from before_append")
-            if changed.stream != record.stream:
-                raise InvalidData(f"module {module.id!r} moved a record to another stream")
-            check_shape(changed)
-            record = changed
+        changed = module.before_append(record)
+        if not isinstance(changed, Record):
+            raise InvalidData(f"module {module.id!r} returned no Record from before_append")
+        if changed.stream != record.stream:
+            raise InvalidData(f"module {module.id!r} moved a record to another stream")
+        check_shape(changed)
+        record = changed
     return record
 
 
@@ -158,6 +164,13 @@ def query(queryset: EntryQuerySet, filters: dict[str, Any]) -> EntryQuerySet:
 
 
 def _load(configured: Any) -> Module:
+    if not isinstance(configured, (str, type)):
+        raise ConfigurationError(f"MODULES: {configured!r} is not a subclass of modules.Module")
+    return _load_once(configured)
+
+
+@cache
+def _load_once(configured: str | type) -> Module:
     try:
         cls = import_string(configured) if isinstance(configured, str) else configured
     except ImportError as exc:

@@ -40,6 +40,7 @@ _BETWEEN = f',"{_SEPARATOR}",'
 _SHAPE = bytes.maketrans(b"123456789,[]{}-+", b"000000000:::::::")
 _EXPONENT = re.compile(rb":0+(?:\.0+)?e")
 _LONG_NUMBER = b":" + 16 * b"0"
+_ZERO_FRACTION = re.compile(rb"([0-9])\.0(?=[,}\]])")
 _ODD_FRACTION = re.compile(rb"\.0(?:[,}\]]|0000)")
 _ORJSON_OPTIONS = (
     orjson.OPT_SORT_KEYS
@@ -52,8 +53,8 @@ _ORJSON_OPTIONS = (
 # Keys are sorted by UTF-16 code units (section 3.2.3); bytes of UTF-8 sort the same way unless a
 # character beyond U+FFFF is there.
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
-_LONG_INTEGER = re.compile(r"[0-9]{16}")
-_LONG_INTEGER_BYTES = re.compile(rb"[0-9]{16}")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_INTEGER = 16 * b"0"
 
 
 class _Refused(Exception):
@@ -78,6 +79,36 @@ def plain(
         raise Serialization(f"{where}: {exc.reason}") from None
     except RecursionError:  # `max_depth` beyond Python's own, or `convert` going in circles
         raise Serialization(f"{path}: nested too deeply to be converted") from None
+
+
+def text_of(
+    value: object, *, path: str = "payload", max_depth: int = 64, convert: Convert | None = None
+) -> str:
+    """Return `dumps(plain(value, …))`, in one step where orjson provably writes that."""
+    data = _fast_text(value)
+    if data is not None and _is_shallow(data, max_depth):
+        return data.decode()
+    return dumps(plain(value, path=path, max_depth=max_depth, convert=convert))
+
+
+def texts_of(values: Sequence[object], *, max_depth: int = 64) -> list[str] | None:
+    """Return `text_of` each value, printed in one go; None where `text_of` is to be asked."""
+    if not values:
+        return []
+    between: list[object] = [_SEPARATOR] * (2 * len(values) - 1)
+    between[::2] = values
+    data = _fast_text(between)
+    if data is None:
+        return None
+    texts = data[1:-1].split(_BETWEEN.encode())
+    if not all(_is_shallow(text, max_depth) for text in texts):
+        return None
+    return [text.decode() for text in texts]
+
+
+def quote(text: str) -> str:
+    """Return the RFC 8785 text of a string (section 3.2.2.2)."""
+    return dumps(text) if orjson is None else orjson.dumps(text).decode()
 
 
 def dumps(value: JSONValue) -> str:
@@ -128,12 +159,12 @@ def loads(text: str | bytes) -> JSONValue:
     `Deserialization` for what is no JSON, and for NaN, infinities and lone surrogates.
     """
     if orjson is not None:
-        long = _LONG_INTEGER if isinstance(text, str) else _LONG_INTEGER_BYTES
-        if not long.search(text):  # type: ignore[arg-type]
-            try:
-                return orjson.loads(text)
-            except orjson.JSONDecodeError:
-                pass  # too deep for it, perhaps; the other road has the final word
+        try:
+            data = text.encode() if isinstance(text, str) else text
+            if _LONG_INTEGER not in data.translate(_DIGITS):
+                return orjson.loads(data)
+        except ValueError:
+            pass  # too deep for it, or a lone surrogate: the other road has the final word
     return _loads_with_json(text)
 
 
@@ -297,6 +328,39 @@ def _fast_dumps(value: JSONValue) -> bytes | None:
     return None if b"null" in data and not _is_finite(value) else data
 
 
+def _fast_text(value: object) -> bytes | None:
+    """Return orjson's bytes of a value that has not been through `plain`, or None.
+
+    It turns enums, UUIDs and tuples into what `plain` turns them into, and passes all else that
+    it would convert through to an error. How deep the value is nested is not looked at.
+    """
+    if orjson is None:
+        return None
+    try:
+        data = orjson.dumps(value, option=_ORJSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        return None
+    if b".0" in data:
+        data = _without_zero_fractions(data)
+    if b"\\u0000" in data or not _writes_alike(data):  # `plain` refuses U+0000
+        return None
+    return None if b"null" in data and not _is_finite(value) else data
+
+
+def _without_zero_fractions(data: bytes) -> bytes:
+    """Write whole floats as RFC 8785 does, which they are: 12.0 is 12."""
+    if b"-0.0" in data:
+        return data
+    whole = _ZERO_FRACTION.sub(rb"\1", data)
+    # It may have met with something that looks like a number inside a string.
+    return whole if orjson.loads(whole) == orjson.loads(data) else data
+
+
+def _is_shallow(data: bytes, max_depth: int) -> bool:
+    """Whether a text cannot be nested deeper than that; brackets inside strings count too."""
+    return data.count(b"{") + data.count(b"[") <= max_depth
+
+
 def _writes_alike(data: bytes) -> bool:
     """Whether what orjson wrote is provably what RFC 8785 writes; NaN and infinities apart."""
     if data[:1] not in b'{["':
@@ -309,13 +373,16 @@ def _writes_alike(data: bytes) -> bool:
     return data.isascii() or not _ASTRAL.search(data)
 
 
-def _is_finite(value: JSONValue) -> bool:
+def _is_finite(value: Any) -> bool:
+    """Whether no number in a value is NaN or infinite; False too where that is not known."""
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
     if kind is dict:
         return all(map(_is_finite, value.values()))
-    return kind is not list or all(map(_is_finite, value))
+    if kind is list or kind is tuple:
+        return all(map(_is_finite, value))
+    return kind is str or kind is int or kind is bool or value is None
 
 
 def _rfc8785(value: JSONValue) -> bytes:

@@ -12,52 +12,65 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 
 from nucleus_ledger.core import canonical
 
 SCHEMA = "nucleus-ledger/v1"
 ACCEPTED_SCHEMAS = frozenset({SCHEMA})
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
-def serialize_entry(
-    *,
-    ledger: str,
-    stream: str,
-    sequence: int,
-    record_id: str,
-    timestamp: int,
-    payload_text: str,
-    meta_text: str | None,
-    prev_hash: str | None,
-) -> str:
-    """Return the canonical text of an entry.
+class EntryForm:
+    """Writes the texts of one stream's entries: what they share is put into form once.
 
-    Requires `payload_text` and `meta_text` to be canonical (`canonical.dumps`), and the integers
-    to lie within ±(2^53-1). The member names are ASCII and stand here in sorted order, so that
-    joining them is RFC 8785 section 3.2.3 without sorting the document again.
+    The member names are ASCII and stand here in sorted order, so that joining them is RFC 8785
+    section 3.2.3 without sorting the document again.
     """
-    meta = "" if meta_text is None else f'"meta":{meta_text},'
-    link = "null" if prev_hash is None else f'"{prev_hash}"'
-    return (
-        f'{{"id":{canonical.dumps(record_id)},"ledger":{canonical.dumps(ledger)},{meta}'
-        f'"payload":{payload_text},"prev_hash":{link},"schema":"{SCHEMA}",'
-        f'"sequence":{sequence},"stream":{canonical.dumps(stream)},"timestamp":{timestamp}}}'
-    )
+
+    def __init__(self, ledger: str, stream: str) -> None:
+        self._ledger = f',"ledger":{canonical.quote(ledger)},'
+        self._stream = f',"stream":{canonical.quote(stream)},"timestamp":'
+
+    def text(
+        self,
+        sequence: int,
+        record_id: str,
+        timestamp: int,
+        payload_text: str,
+        meta_text: str | None,
+        prev_hash: str | None,
+    ) -> str:
+        """Return the canonical text of an entry.
+
+        Requires `payload_text` and `meta_text` to be canonical (`canonical.dumps`), and the
+        integers to lie within ±(2^53-1).
+        """
+        meta = "" if meta_text is None else f'"meta":{meta_text},'
+        link = "null" if prev_hash is None else f'"{prev_hash}"'
+        return (
+            f'{{"id":{canonical.quote(record_id)}{self._ledger}{meta}"payload":{payload_text},'
+            f'"prev_hash":{link},"schema":"{SCHEMA}","sequence":{sequence}'
+            f"{self._stream}{timestamp}}}"
+        )
+
+
+def hash_bytes(data: bytes) -> str:
+    """Return the lowercase hex SHA-256 of a text's UTF-8 (64 digits)."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def hash_text(serialized: str) -> str:
-    """Return the lowercase hex SHA-256 of the text as UTF-8 (64 digits).
+    """Return `hash_bytes` of a text.
 
     A lone surrogate, which no stored text can honestly hold, is hashed as its three bytes rather
     than raising, so that a tampered row is a finding and not a crash.
     """
-    return hashlib.sha256(serialized.encode("utf-8", "surrogatepass")).hexdigest()
+    return hash_bytes(serialized.encode("utf-8", "surrogatepass"))
 
 
 def new_record_id(timestamp: int) -> str:
     """Return a new UUID version 7 (RFC 9562 section 5.7) for `timestamp`, ms since 1970."""
-    value = (timestamp & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76  # version
-    value = value & ~(0x3 << 62) | 0x2 << 62  # variant
-    return str(uuid.UUID(int=value))
+    time = f"{timestamp & 0xFFFFFFFFFFFF:012x}"
+    random = os.urandom(10).hex()
+    variant = _VARIANTS[random[3]]  # the bits 10, and two random ones
+    return f"{time[:8]}-{time[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"

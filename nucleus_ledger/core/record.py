@@ -25,17 +25,19 @@ class Record:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Record:
         """Build a record from its fields by name; raises `InvalidData` for other names."""
-        if not isinstance(mapping, Mapping):
+        if type(mapping) is not dict and not isinstance(mapping, Mapping):
             raise InvalidData(f"a record is a mapping or a Record, not {type(mapping).__name__}")
+        try:
+            return cls(**mapping)
+        except TypeError:  # a name that is none of its fields, or one that is missing
+            pass
         unknown = sorted(map(repr, mapping.keys() - set(cls.__slots__)))
         if unknown:
             raise InvalidData(
                 f"unknown key {', '.join(unknown)}; a record has {', '.join(cls.__slots__)}"
             )
-        for name in ("stream", "payload"):
-            if name not in mapping:
-                raise InvalidData(f"the record has no {name}")
-        return cls(**mapping)
+        missing = [name for name in ("stream", "payload") if name not in mapping]
+        raise InvalidData(f"the record has no {missing[0]}")
 
 
 def is_label(value: object) -> bool:

@@ -420,3 +420,71 @@ def test_what_is_no_text_of_json_spoils_its_neighbours_too(odd: Any) -> None:
     assert canonical.reprint_each([odd, "{}"]) is None
     if odd in (None, 1, "\ud800"):
         assert canonical.escape_each(["x", odd]) is None
+
+
+class Shade(enum.Enum):
+    DARK = "dark"
+    DEEP = 2**60
+    HALF = 0.5
+    NONE = None
+
+
+class Suit(enum.StrEnum):
+    CLUBS = "♣"
+
+
+class Text(str):
+    __slots__ = ()
+
+
+ANYTHING = st.recursive(
+    VALUES
+    | st.sampled_from([*Shade, Suit.CLUBS, Text("t"), 2**53, -(2**63), 2**70, 12.0, -12.0, 1e15])
+    | st.sampled_from([math.nan, math.inf, "1.0,", "[2.0]", "\ud800", b"bytes", object])
+    | st.uuids()
+    | st.datetimes()
+    | st.decimals(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(TEXT | st.sampled_from([Text("k"), 1, "k"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def by_the_long_road(value: Any, max_depth: int) -> str:
+    try:
+        return canonical.dumps(canonical.plain(value, max_depth=max_depth))
+    except Serialization as exc:
+        return f"refused: {exc}"
+
+
+def in_one_step(value: Any, max_depth: int) -> str:
+    try:
+        return canonical.text_of(value, max_depth=max_depth)
+    except Serialization as exc:
+        return f"refused: {exc}"
+
+
+@given(ANYTHING, st.integers(1, 5), st.booleans())
+def test_what_goes_in_is_written_alike_on_both_roads(value: Any, depth: int, alone: bool) -> None:
+    with without_orjson(alone):
+        assert in_one_step(value, depth) == by_the_long_road(value, depth)
+
+
+@given(st.lists(ANYTHING, max_size=4), st.integers(1, 5))
+def test_what_goes_in_together_is_written_as_each_by_itself(values: list[Any], depth: int) -> None:
+    texts = canonical.texts_of(values, max_depth=depth)
+    if texts is not None:
+        assert texts == [by_the_long_road(value, depth) for value in values]
+
+
+def test_the_fast_roads_are_taken() -> None:
+    """What the two tests above stand on."""
+    values: list[Any] = [{"a": [1.5, 12.0, None, "x"]}, [(1, 2.5)], {"b": {"c": True}}]
+    assert canonical.texts_of(values, max_depth=2) == [
+        '{"a":[1.5,12,null,"x"]}', '[[1,2.5]]', '{"b":{"c":true}}'
+    ]  # fmt: skip
+    assert canonical.texts_of(values, max_depth=1) is None
+    assert canonical.texts_of([*values, {"t": datetime.now(UTC)}]) is None

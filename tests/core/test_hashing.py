@@ -21,9 +21,7 @@ def test_chains_of_an_independent_implementation_come_out_byte_for_byte() -> Non
         link = None
         for sequence, entry in enumerate(chain["entries"]):
             meta = entry["meta"]
-            text = hashing.serialize_entry(
-                ledger=GOLDEN["ledger"],
-                stream=chain["stream"],
+            text = hashing.EntryForm(GOLDEN["ledger"], chain["stream"]).text(
                 sequence=sequence,
                 record_id=entry["record_id"],
                 timestamp=entry["timestamp"],
@@ -67,9 +65,7 @@ def test_the_joined_text_is_that_of_the_whole_document(
     }
     if meta is not None:
         document["meta"] = meta
-    text = hashing.serialize_entry(
-        ledger=ledger,
-        stream=stream,
+    text = hashing.EntryForm(ledger, stream).text(
         sequence=sequence,
         record_id=record_id,
         timestamp=timestamp,
