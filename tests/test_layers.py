@@ -22,6 +22,7 @@ ROWS = {
         "modules",
         "rowsource",
         "statuses",
+        "timesearch",
         "verification",
         "workers",
     ],
