@@ -153,27 +153,36 @@ def _settle_record(
 
 
 def _write_texts(drafts: Sequence[Draft], limits: Limits) -> None:
-    texts = canonical.texts_of([draft.record.payload for draft in drafts], max_depth=limits.depth)
-    for number, draft in enumerate(drafts):
-        try:
-            record = draft.record
-            if texts is None:
-                draft.payload_text = canonical.text_of(
-                    record.payload, path="payload", max_depth=limits.depth, convert=_lazy_text
-                )
-            else:
-                draft.payload_text = texts[number]
-            size = len(draft.payload_text)
-            if record.meta is not None:
-                draft.meta_text = canonical.text_of(
-                    record.meta, path="meta", max_depth=limits.depth, convert=_lazy_text
-                )
-                size += len(draft.meta_text)
+    depth = limits.depth
+    payloads = canonical.texts_of([draft.record.payload for draft in drafts], max_depth=depth)
+    with_meta = [draft for draft in drafts if draft.record.meta is not None]
+    metas = canonical.texts_of([draft.record.meta for draft in with_meta], max_depth=depth)
+    together = payloads is not None and metas is not None
+    if together:
+        for draft, text in zip(drafts, payloads or (), strict=True):
+            draft.payload_text = text
+        for draft, text in zip(with_meta, metas or (), strict=True):
+            draft.meta_text = text
+    try:
+        for draft in drafts:
+            if not together:
+                _write_text(draft, depth)
             # The exact size is known under the lock; what is hopeless is refused before that.
-            limits.check_size(size)
-        except LedgerError as exc:
-            exc.index = draft.index
-            raise
+            limits.check_size(len(draft.payload_text) + len(draft.meta_text or ""))
+    except LedgerError as exc:
+        exc.index = draft.index
+        raise
+
+
+def _write_text(draft: Draft, depth: int) -> None:
+    record = draft.record
+    draft.payload_text = canonical.text_of(
+        record.payload, path="payload", max_depth=depth, convert=_lazy_text
+    )
+    if record.meta is not None:
+        draft.meta_text = canonical.text_of(
+            record.meta, path="meta", max_depth=depth, convert=_lazy_text
+        )
 
 
 def _lazy_text(value: object) -> object:

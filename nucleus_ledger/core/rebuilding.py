@@ -132,15 +132,15 @@ def _are(types: set[type], column: Sequence[Any]) -> bool:
 
 
 def _meta_members(column: Sequence[Any]) -> list[str] | None:
-    members = [""] * len(column)
-    there = [index for index, text in enumerate(column) if text is not None]
-    if there:
-        texts = canonical.reprint_each([column[index] for index in there])
+    """Return the member that goes with each meta; many entries of a window have the same."""
+    distinct = [text for text in set(column) if text is not None]
+    members: dict[Any, str] = {None: ""}
+    if distinct:
+        texts = canonical.reprint_each(distinct)
         if texts is None or {text[0] for text in texts} != {"{"}:
             return None
-        for index, text in zip(there, texts, strict=True):
-            members[index] = f'"meta":{text},'
-    return members
+        members.update(zip(distinct, [f'"meta":{text},' for text in texts], strict=True))
+    return [members[text] for text in column]
 
 
 def _digests(texts: Iterable[str]) -> list[str] | None:
