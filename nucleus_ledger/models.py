@@ -67,16 +67,14 @@ class Stream(AppendOnlyModel):
         return visible(str(self.name))
 
     def append(self, payload: Any, **options: Any) -> Entry:
-        """Append one entry to this stream; see `EntryQuerySet.append`."""
-        entry: Entry = Entry.objects.db_manager(self._state.db).append(self, payload, **options)
+        """Append one entry to this stream, where the router has it; see `EntryQuerySet.append`."""
+        entry: Entry = Entry.objects.append(self, payload, **options)
         return entry
 
     append.alters_data = True  # type: ignore[attr-defined]
 
     async def aappend(self, payload: Any, **options: Any) -> Entry:
-        entry: Entry = await Entry.objects.db_manager(self._state.db).aappend(
-            self, payload, **options
-        )
+        entry: Entry = await Entry.objects.aappend(self, payload, **options)
         return entry
 
     aappend.alters_data = True  # type: ignore[attr-defined]

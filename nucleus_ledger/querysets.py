@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
-from django.db import connections, router
+from django.db import connections, models, router
 
 from nucleus_ledger import appending, modules, timesearch, verification
 from nucleus_ledger.append_only import AppendOnlyQuerySet
@@ -45,7 +45,7 @@ class EntryQuerySet(AppendOnlyQuerySet):
         record = Record(stream, payload, record_id, timestamp, meta)  # type: ignore[arg-type]
         return appending.append_records(
             [record],
-            using=self._write_alias(),
+            using=self._write_alias(stream),
             expected_length=expected_length,
             idempotent=idempotent,
         )[0]
@@ -56,11 +56,19 @@ class EntryQuerySet(AppendOnlyQuerySet):
         self, records: Iterable[Record | Mapping[str, Any]], *, idempotent: bool = False
     ) -> list[Entry]:
         """Append all records, of any streams, or none; return their entries in the same order."""
-        return appending.append_records(
-            list(records), using=self._write_alias(), idempotent=idempotent
-        )
+        records = list(records)
+        using = self._write_alias(*map(_stream_of, records))
+        return appending.append_records(records, using=using, idempotent=idempotent)
 
     append_batch.alters_data = True  # type: ignore[attr-defined]
+
+    def create(self, **kwargs: Any) -> Entry:
+        """Append one entry, as `Entry(…).save()` does it."""
+        entry: Entry = self.model(**kwargs)
+        entry.save(force_insert=True, using=self._write_alias(kwargs.get("stream")))
+        return entry
+
+    create.alters_data = True  # type: ignore[attr-defined]
 
     def load_entry(self, hash: str) -> Entry | None:
         """Return the entry of that hash, or None."""
@@ -160,7 +168,22 @@ class EntryQuerySet(AppendOnlyQuerySet):
 
     averify_integrity.alters_data = True  # type: ignore[attr-defined]
 
-    def _write_alias(self) -> str:
+    def _write_alias(self, *streams: object) -> str:
+        """Return the database to append to; the router is told of streams that are instances."""
         chosen: Any = self  # Django's own attributes, which its stubs leave out
-        alias: str = chosen._db or router.db_for_write(self.model, **chosen._hints)
-        return alias
+        if chosen._db:
+            return str(chosen._db)
+        instances = {id(s): s for s in streams if isinstance(s, models.Model)}.values()
+        aliases = {
+            router.db_for_write(self.model, **{**chosen._hints, "instance": stream})
+            for stream in instances
+        } or {router.db_for_write(self.model, **chosen._hints)}
+        if len(aliases) > 1:
+            raise InvalidData(f"one batch for several databases: {', '.join(sorted(aliases))}")
+        return str(aliases.pop())
+
+
+def _stream_of(record: Any) -> Any:
+    if isinstance(record, Record):
+        return record.stream
+    return record.get("stream") if isinstance(record, dict) else None
