@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 _HASH = re.compile("[0-9a-f]{64}")
-_READ_ONLY = ("readonly database", "read-only", "read only")
+_PG_READ_ONLY = "25006"  # read_only_sql_transaction
 
 
 def begin(using: str, **fields: Any) -> Verification | None:
@@ -30,10 +30,17 @@ def begin(using: str, **fields: Any) -> Verification | None:
         with transaction.atomic(using=using):
             run: Verification = model._base_manager.using(using).create(**fields)
     except (OperationalError, InternalError) as exc:
-        if any(words in str(exc) for words in _READ_ONLY):
+        if _is_read_only(exc):
             return None
         raise
     return run
+
+
+def _is_read_only(exc: Exception) -> bool:
+    """By the codes of the drivers: a server words its messages in its own language."""
+    cause = exc.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    return code == _PG_READ_ONLY or code.startswith("SQLITE_READONLY")
 
 
 def bases(using: str, stream_ids: Iterable[int]) -> dict[int, StreamStatus]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import connections, router
 
@@ -79,14 +80,17 @@ def verify(
     gathered = _Run()
     if store and run is None:
         gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
-    known = _known(using, stored, read_only=store and run is None, incremental=mode != "full")
+    source = using
+    if store and run is None and mode == "incremental":
+        source = _writable(using)
+    known = _known(using, source, stored, gathered)
     plans = _plans(using, stored, known, mode, started, gathered)
     _check_all(using, plans, options, workers, progress, gathered)
     gathered.streams.extend(
         _orphan_report(orphan) for orphan in orphans if names is None or orphan.stream in names
     )
     if mode == "incremental":
-        _keep_stored_findings(using, stored, known, gathered)
+        _keep_stored_findings(source, stored, known, gathered)
     if not standing.ok:
         gathered.warnings.append(f"guards in the database: {standing}")
     report = Report(
@@ -120,25 +124,57 @@ def _refuse_unknown(names: list[str] | None, there: set[str]) -> None:
         raise NotFound(f"there is no stream named {', '.join(map(repr, unknown))}")
 
 
-def _known(
-    using: str, stored: Sequence[rowsource.StoredStream], *, read_only: bool, incremental: bool
-) -> dict[int, StreamStatus]:
-    """Return the statuses that earlier verifications stored.
+def _writable(using: str) -> str:
+    """Return where the base of an incremental verification of a read-only database is.
 
-    A read-only copy may lag behind what was verified, so an incremental run there asks the
-    writable database, or refuses.
+    The router gets a stream of that database as its hint. Raises `InvalidData` if it names none.
     """
-    source = using
-    if read_only and incremental:
-        from django.apps import apps
+    stream = apps.get_model("nucleus_ledger", "Stream")()
+    stream._state.db = using
+    status_model = apps.get_model("nucleus_ledger", "StreamStatus")
+    source: str = router.db_for_write(status_model)
+    if source == using:
+        source = router.db_for_write(status_model, instance=stream)
+    if source == using:
+        raise InvalidData(
+            f"database {using!r} is read-only and there is no writable one to take the base "
+            "of an incremental verification from"
+        )
+    return source
 
-        source = router.db_for_write(apps.get_model("nucleus_ledger", "StreamStatus"))
-        if source == using:
+
+def _known(
+    using: str, source: str, stored: Sequence[rowsource.StoredStream], gathered: _Run
+) -> dict[int, StreamStatus]:
+    """Return the statuses that earlier verifications stored, by the key of their stream.
+
+    Of another database only what belongs to the same chain, and no more than has arrived here: a
+    replica that lags is behind, and not tampered with.
+    """
+    known = statuses.bases(source, [item.id for item in stored if item.id is not None])
+    if source == using:
+        return known
+    here, there = connections[using], connections[source]
+    for item in stored:
+        status = known.get(item.id) if item.id is not None else None
+        if item.id is None or status is None or not status.length:
+            continue
+        name, first = item.head.stream, rowsource.read_hash(here, item.id, 0)
+        if first is not None and first != rowsource.read_hash(there, item.id, 0):
             raise InvalidData(
-                f"database {using!r} is read-only and there is no writable one to take the base "
-                "of an incremental verification from"
+                f"stream {name!r} begins with another entry in database {source!r} than in "
+                f"{using!r}: no base for an incremental verification can be taken from there"
             )
-    return statuses.bases(source, [item.id for item in stored if item.id is not None])
+        arrived = type(item.head.length) is int and item.head.length >= status.length
+        if not arrived and rowsource.read_hash(there, item.id, status.length - 1) == (
+            status.head_hash
+        ):
+            del known[item.id]
+            gathered.warnings.append(
+                f"stream {name!r}: database {using!r} is behind {source!r}, where more of it was "
+                "verified: what is here is read in full"
+            )
+    return known
 
 
 def _plans(

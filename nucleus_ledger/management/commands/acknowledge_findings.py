@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
+from django.db import Error as DatabaseError
 
 from nucleus_ledger import incidents
 from nucleus_ledger.errors import LedgerError
@@ -33,6 +34,8 @@ class Command(BaseCommand):
             entry, report = incidents.acknowledge(database, stream, reason=reason, by=user)
         except LedgerError as exc:
             raise CommandError(str(exc)) from exc
+        except DatabaseError as exc:
+            raise CommandError(f"database error, nothing was acknowledged: {exc}") from exc
         self.stdout.write(
             f"{report.findings_total} finding(s) in stream {stream!r} acknowledged by entry "
             f"#{entry.sequence} of {entry.stream.name} (digest {entry.payload['digest']})."
