@@ -3,7 +3,8 @@
 E001 NUCLEUS_LEDGER is no dict      E002 unknown key         E003 bad value
 E004 a module cannot be used        E005 module id twice     E006 database not supported
 E007 SQLite library too old         W001 middleware missing  W002 SQLite not IMMEDIATE
-W003 default LEDGER_ID (--deploy)   W004 guards not in place (--database)
+E008 psycopg2 instead of psycopg 3  W003 default LEDGER_ID (--deploy)
+W004 guards not in place (--database)
 """
 
 from __future__ import annotations
@@ -92,6 +93,10 @@ def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:
             found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E006"))
         elif connection.vendor == "sqlite":
             found.extend(_check_sqlite(alias, connection.settings_dict))
+        elif not _is_psycopg3():
+            message = f"Database {alias!r}: the ledger needs psycopg 3, and not psycopg2."
+            hint = 'pip install "psycopg[binary]>=3.1"; Django prefers it where both are there.'
+            found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E008"))
     return found
 
 
@@ -138,6 +143,13 @@ def check_guards(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
                 )
             )
     return found
+
+
+def _is_psycopg3() -> bool:
+    # Not at the top of the module: a site on SQLite has neither.
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    return bool(is_psycopg3)
 
 
 def _check_sqlite(alias: str, options: dict[str, Any]) -> list[checks.CheckMessage]:

@@ -11,6 +11,7 @@ import pytest
 from django.core import checks as django_checks
 from django.core.checks.registry import registry
 from django.db import connections
+from django.db.backends.postgresql import psycopg_any
 from django.test import override_settings
 
 from nucleus_ledger import checks, guards
@@ -140,6 +141,14 @@ def test_sqlite_library_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
     with ledger():
         assert ids() == ["E007"]
+
+
+def test_psycopg2_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg_any, "is_psycopg3", False)
+    with ledger():
+        (message,) = found()
+    assert message.id == "nucleus_ledger.E008"
+    assert "'postgres'" in message.msg
 
 
 @pytest.mark.parametrize(
