@@ -1,0 +1,1 @@
+"""Measures the ledger against baselines that run in turn with it: `python -m benchmarks`."""
