@@ -23,6 +23,7 @@ PARTS = {
     "memory": "peak memory of a verification",
     "appending": "one entry at a time",
     "batches": "many entries at once",
+    "roundtrips": "other ways to send an append",
     "growth": "cost of an append behind a stream of each size",
     "reading": "reads from a stream of each size",
     "concurrency": "two processes that append",

@@ -118,3 +118,11 @@ def test_plots_that_cannot_be_drawn_say_why(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (figure,) = plots.draw([], [200], tmp_path)
     assert figure.error == "matplotlib is not installed"
+
+
+def test_the_page_on_performance_shows_what_was_measured() -> None:
+    folder = ROOT / "docs" / "performance"
+    stored = json.loads((folder / "results.json").read_text("utf-8"))
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert report.goals_table(map(Figure.from_dict, stored["figures"])) in page
+    assert stored["command"] in page

@@ -1,0 +1,112 @@
+"""Other ways to send the statements of an append: what each would bring.
+
+All append the same ready rows in an open transaction, so that nothing but the sending differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from django.db import connections
+
+from benchmarks import streams
+from benchmarks.figures import Figure, cost
+from benchmarks.harness import ALIAS, Run, in_turn, undone
+from benchmarks.statements import INSERT, LOCK, MOVE_HEAD, Chain, ReadyRow, append_ready
+
+_ROWS = 100
+BASE = "lock, insert, move the head: three statements"
+_INSERT_AND_MOVE = f"WITH entry AS ({INSERT['postgresql']}) {MOVE_HEAD}"
+# Only a writer whose idea of the head still holds gets a row back.
+_COMPARE_AND_INSERT = """
+WITH head AS (
+  UPDATE nucleus_ledger_stream SET length = %s, head_hash = %s, head_timestamp = %s
+  WHERE id = %s AND length = %s RETURNING id
+)
+INSERT INTO nucleus_ledger_entry (hash, stream_id, sequence, record_id, timestamp, payload, meta,
+  prev_hash, serialized)
+SELECT %s, id, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s FROM head
+"""
+_ASK_LENGTH = "SELECT length FROM nucleus_ledger_stream WHERE name = %s"
+
+Way = Callable[[Any, str, ReadyRow], object]
+
+
+def _head(row: ReadyRow) -> tuple[Any, ...]:
+    return (row[2] + 1, row[0], row[4], row[1])
+
+
+def _lock(cursor: Any, name: str, **options: Any) -> None:
+    cursor.execute(LOCK[connections[ALIAS].vendor], [name], **options)
+    cursor.fetchall()
+
+
+def _two(cursor: Any, name: str, row: ReadyRow) -> None:
+    _lock(cursor, name)
+    cursor.execute(_INSERT_AND_MOVE, row + _head(row))
+
+
+def _pipelined(cursor: Any, name: str, row: ReadyRow) -> None:
+    _lock(cursor, name)
+    with connections[ALIAS].connection.pipeline():
+        cursor.execute(INSERT["postgresql"], row)
+        cursor.execute(MOVE_HEAD, _head(row))
+
+
+def _prepared(cursor: Any, name: str, row: ReadyRow) -> None:
+    _lock(cursor, name, prepare=True)
+    cursor.execute(_INSERT_AND_MOVE, row + _head(row), prepare=True)
+
+
+def _cached(cursor: Any, name: str, row: ReadyRow) -> None:
+    cursor.execute(_COMPARE_AND_INSERT, (*_head(row), row[2], row[0], *row[2:]))
+    if cursor.rowcount != 1:
+        raise RuntimeError("the head moved")
+
+
+def _asked(cursor: Any, name: str, row: ReadyRow) -> None:
+    """Without RETURNING: what an older SQLite would need."""
+    cursor.execute("UPDATE nucleus_ledger_stream SET length = length WHERE name = %s", [name])
+    cursor.execute(_ASK_LENGTH, [name])
+    cursor.fetchall()
+    cursor.execute(INSERT["sqlite"], row)
+    cursor.execute(MOVE_HEAD, _head(row))
+
+
+WAYS: dict[str, dict[str, Way]] = {
+    "postgresql": {
+        "insert and head in one statement (taken)": _two,
+        "insert and head in a pipeline": _pipelined,
+        "… in one statement, prepared on the server": _prepared,
+        "no lock: the head remembered and compared, one statement": _cached,
+    },
+    "sqlite": {"the head by a SELECT instead of RETURNING": _asked},
+}
+
+
+def _append(way: Way, name: str, rows: Sequence[ReadyRow]) -> None:
+    connection = connections[ALIAS]
+    for row in rows:
+        # A prepared statement has its parameters bound by the server, which Django's cursor leaves.
+        if way is _prepared:
+            import psycopg
+
+            with psycopg.Cursor(connection.connection) as cursor:
+                way(cursor, name, row)
+        else:
+            with connection.cursor() as cursor:
+                way(cursor, name, row)
+
+
+def measure(run: Run) -> Iterator[Figure]:
+    name = streams.sized(run.largest)
+    chain = Chain.of(name)
+    rows = chain.extend(streams.records(name, chain.length, _ROWS))
+    samples = {BASE: undone(partial(append_ready, name, rows), _ROWS)}
+    for what, way in WAYS[run.vendor].items():
+        samples[what] = undone(partial(_append, way, name, rows), _ROWS)
+    taken = in_turn(samples, run.many)
+    for what in WAYS[run.vendor]:
+        yield cost(what, BASE, taken[what], taken[BASE])
