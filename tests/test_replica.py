@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -311,29 +312,33 @@ def test_a_stream_that_is_not_replayed_yet_is_unknown(ledger: Replicated) -> Non
 
 
 def test_replay_during_verification_raises_no_false_alarm(ledger: Replicated) -> None:
-    writer = start(ledger.site, 0, ["a", "b"], "atomic", entries=10**9)  # until it is killed
-    try:
+    entries = 10**9  # more than it comes to: it is killed
+    with start(ledger.site, 0, ["a", "b"], "atomic", entries=entries) as writer:
         assert writer.stdout is not None
         assert writer.stdin is not None
         assert writer.stdout.readline() == "ready\n"
         writer.stdin.write("go\n")
         writer.stdin.flush()
-        done = ledger.site.python(
-            "from nucleus_ledger import verification\n"
-            "seen = []\n"
-            "while len(seen) < 6 or seen[-1] == seen[0]:\n"
-            "    mode = 'incremental' if len(seen) % 2 else 'full'\n"
-            "    report = verification.verify('replica', mode=mode)\n"
-            "    assert not report.findings_total, report.findings\n"
-            "    assert not report.errors, report.errors\n"
-            "    seen.append(report.streams[0].length)\n"
-            "assert seen == sorted(seen), seen\n"
-            "print(len(seen))"
-        )
-        assert int(done.stdout) >= 6
-    finally:
-        writer.kill()
-        writer.communicate()
+        # It says what it appended, and would wait for ever where nobody reads that.
+        reading = Thread(target=writer.stdout.read)
+        reading.start()
+        try:
+            done = ledger.site.python(
+                "from nucleus_ledger import verification\n"
+                "seen = []\n"
+                "while len(seen) < 6 or seen[-1] == seen[0]:\n"
+                "    mode = 'incremental' if len(seen) % 2 else 'full'\n"
+                "    report = verification.verify('replica', mode=mode)\n"
+                "    assert not report.findings_total, report.findings\n"
+                "    assert not report.errors, report.errors\n"
+                "    seen.append(report.streams[0].length)\n"
+                "assert seen == sorted(seen), seen\n"
+                "print(len(seen))"
+            )
+        finally:
+            writer.kill()
+            reading.join()
+    assert int(done.stdout) >= 6
 
 
 WRITES = {
