@@ -10,10 +10,10 @@ the old last row when it wakes up (READ COMMITTED, `ORDER BY sequence DESC LIMIT
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import IntegrityError, OperationalError, connections, router, transaction
 from django.db.models.base import ModelState
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
 
     from nucleus_ledger.models import Entry, Stream
+
+    _Model = TypeVar("_Model", Entry, Stream)
 
 _HEAD = """id, ledger, length, head_hash, head_timestamp,
   (SELECT status.result FROM nucleus_ledger_streamstatus status WHERE status.stream_id = {0}.id)"""
@@ -349,62 +351,66 @@ def _write(connection: BaseDatabaseWrapper, cursor: CursorWrapper, stream: Locke
     cursor.execute(_MOVE_HEAD, head)
 
 
-def _settle(drafts: list[Draft], streams: dict[str, LockedStream], using: str) -> None:
+def _settle(drafts: Sequence[Draft], streams: Mapping[str, LockedStream], using: str) -> None:
     """Give each draft its entry, as a reload would give it."""
     entry_model, stream_model = drafting.models()
-    load = _loader(entry_model, using)
+    making = [pre_init, post_init]
+    listened = any(signal.has_listeners(m) for signal in making for m in (entry_model, stream_model))
+    load = _load_with_signals if listened else _load
     shared: dict[str, Stream] = {}
-    for draft in drafts:
+    payloads = canonical.loads_each([draft.payload_text for draft in drafts])
+    metas = iter(canonical.loads_each([d.meta_text for d in drafts if d.meta_text is not None]))
+    for draft, payload in zip(drafts, payloads, strict=True):
         locked = streams[draft.record.stream]
+        stream = draft.stream or shared.get(locked.name)
+        if draft.instance is not None:
+            stream = draft.instance.stream
+        if stream is None:
+            stream = shared[locked.name] = load(stream_model, locked.values(), using)
+        elif stream is not shared.get(locked.name):
+            _refresh(stream, locked.values(), using)
         values = {
             "hash": draft.hash,
             "stream_id": locked.id,
             "sequence": draft.sequence,
             "record_id": draft.record_id,
             "timestamp": draft.timestamp,
-            "payload": canonical.loads(draft.payload_text),
-            "meta": None if draft.meta_text is None else canonical.loads(draft.meta_text),
+            "payload": payload,
+            "meta": None if draft.meta_text is None else next(metas),
             "prev_hash": draft.prev_hash,
             "serialized": draft.serialized,
             "is_new": True,
         }
-        stream = draft.stream or shared.get(locked.name)
-        if draft.instance is not None:
-            stream = draft.instance.stream
-            draft.instance.__dict__.update(values)
+        if draft.instance is None:
+            draft.instance = load(entry_model, values, using)
         else:
-            draft.instance = load(values)
-        if stream is None:
-            stream = shared[locked.name] = stream_model(name=locked.name)
-            locked.write_to(stream, using)
-        elif stream is not shared.get(locked.name):
-            locked.write_to(stream, using)
-        state = draft.instance._state
-        state.adding, state.db = False, using
-        state.fields_cache["stream"] = stream
+            _refresh(draft.instance, values, using)
+        draft.instance._state.fields_cache["stream"] = stream
 
 
-def _loader(model: type[Entry], using: str) -> Callable[[dict[str, Any]], Entry]:
-    """Return what makes an instance, as read from the database, of the values of all fields.
+def _refresh(instance: Entry | Stream, values: dict[str, Any], using: str) -> None:
+    """Make an instance what a reload would give."""
+    instance.__dict__.update(values)
+    instance._state.adding, instance._state.db = False, using
 
-    Where nobody listens to its making it is put together as unpickling does it, which takes a
-    third of the time of `__init__`.
+
+def _load(model: type[_Model], values: dict[str, Any], using: str) -> _Model:
+    """Return an instance as read from the database; `values` has all fields, and is kept.
+
+    It is put together as unpickling does it, which takes a third of the time of `__init__`.
     """
+    instance = model.__new__(model)
+    instance.__dict__ = values
+    instance._state = state = ModelState()
+    state.adding, state.db = False, using
+    return instance
 
-    def from_db(values: dict[str, Any]) -> Entry:
-        fields = [field.attname for field in model._meta.concrete_fields]
-        instance = model.from_db(using, fields, [values[field] for field in fields])
-        instance.__dict__.update(values)
-        return instance
 
-    def put_together(values: dict[str, Any]) -> Entry:
-        instance = model.__new__(model)
-        instance.__dict__ = values
-        instance._state = ModelState()
-        return instance
-
-    listened = pre_init.has_listeners(model) or post_init.has_listeners(model)
-    return from_db if listened else put_together
+def _load_with_signals(model: type[_Model], values: dict[str, Any], using: str) -> _Model:
+    fields = [field.attname for field in model._meta.concrete_fields]
+    instance = model.from_db(using, fields, [values[field] for field in fields])
+    instance.__dict__.update(values)
+    return instance
 
 
 def _result(draft: Draft) -> Entry:

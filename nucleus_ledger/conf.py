@@ -82,16 +82,22 @@ class Conf:
         self._accepted: dict[str, Any] = {}
 
     def _get(self, key: str) -> Any:
-        option = OPTIONS[key]
+        return self._get_all(key)[0]
+
+    def _get_all(self, *keys: str) -> list[Any]:
         configured = getattr(settings, NAME, _NOTHING)
         if type(configured) is not dict and not isinstance(configured, Mapping):
             raise ConfigurationError(f"{NAME} is not a dict")
-        value = configured.get(key, option.default)
-        if self._accepted.get(key, _NOTHING) is not value:  # each append asks for several
-            if not option.accepts(value):
-                raise ConfigurationError(f"{NAME}[{key!r}] is not {option.wanted}: {value!r}")
-            self._accepted[key] = value
-        return value
+        values = []
+        for key in keys:
+            option = OPTIONS[key]
+            value = configured.get(key, option.default)
+            if self._accepted.get(key, _NOTHING) is not value:  # each append asks for several
+                if not option.accepts(value):
+                    raise ConfigurationError(f"{NAME}[{key!r}] is not {option.wanted}: {value!r}")
+                self._accepted[key] = value
+            values.append(value)
+        return values
 
     def _span(self, key: str) -> timedelta:
         value = self._get(key)
@@ -110,16 +116,9 @@ class Conf:
         return cast("Sequence[Any]", self._get("MODULES"))
 
     @property
-    def max_serialized_bytes(self) -> int:
-        return cast("int", self._get("MAX_SERIALIZED_BYTES"))
-
-    @property
-    def max_depth(self) -> int:
-        return cast("int", self._get("MAX_DEPTH"))
-
-    @property
-    def max_clock_skew_ms(self) -> int:
-        return cast("int", self._get("MAX_CLOCK_SKEW_MS"))
+    def entry_limits(self) -> list[int]:
+        """Return MAX_DEPTH, MAX_SERIALIZED_BYTES and MAX_CLOCK_SKEW_MS."""
+        return self._get_all("MAX_DEPTH", "MAX_SERIALIZED_BYTES", "MAX_CLOCK_SKEW_MS")
 
     @property
     def verify_on_startup(self) -> Literal["incremental", "full", "off"]:

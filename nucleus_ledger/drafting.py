@@ -51,7 +51,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def configured(cls) -> Limits:
-        return cls(conf.max_depth, conf.max_serialized_bytes, conf.max_clock_skew_ms)
+        return cls(*conf.entry_limits)
 
     def check_size(self, size: int) -> None:
         if size > self.size:
@@ -73,11 +73,16 @@ class LockedStream:
     result: str | None
     drafts: list[Draft] = field(default_factory=list)
 
-    def write_to(self, stream: Stream, using: str) -> None:
-        """Make an instance what a reload would give."""
-        stream.pk, stream.ledger, stream.length = self.id, self.ledger, self.length
-        stream.head_hash, stream.head_timestamp = self.head_hash, self.head_timestamp
-        stream._state.adding, stream._state.db = False, using
+    def values(self) -> dict[str, Any]:
+        """Return what the columns of the stream's row hold now."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "ledger": self.ledger,
+            "length": self.length,
+            "head_hash": self.head_hash,
+            "head_timestamp": self.head_timestamp,
+        }
 
 
 @cache
@@ -153,25 +158,30 @@ def _settle_record(
 
 
 def _write_texts(drafts: Sequence[Draft], limits: Limits) -> None:
-    depth = limits.depth
-    payloads = canonical.texts_of([draft.record.payload for draft in drafts], max_depth=depth)
-    with_meta = [draft for draft in drafts if draft.record.meta is not None]
-    metas = canonical.texts_of([draft.record.meta for draft in with_meta], max_depth=depth)
-    together = payloads is not None and metas is not None
-    if together:
-        for draft, text in zip(drafts, payloads or (), strict=True):
-            draft.payload_text = text
-        for draft, text in zip(with_meta, metas or (), strict=True):
-            draft.meta_text = text
+    """Put the documents into canonical form, together where that is possible."""
+    together = len(drafts) > 1 and _write_together(drafts, limits.depth)
     try:
         for draft in drafts:
             if not together:
-                _write_text(draft, depth)
+                _write_text(draft, limits.depth)
             # The exact size is known under the lock; what is hopeless is refused before that.
             limits.check_size(len(draft.payload_text) + len(draft.meta_text or ""))
     except LedgerError as exc:
         exc.index = draft.index
         raise
+
+
+def _write_together(drafts: Sequence[Draft], depth: int) -> bool:
+    payloads = canonical.texts_of([draft.record.payload for draft in drafts], max_depth=depth)
+    with_meta = [draft for draft in drafts if draft.record.meta is not None]
+    metas = canonical.texts_of([draft.record.meta for draft in with_meta], max_depth=depth)
+    if payloads is None or metas is None:
+        return False
+    for draft, text in zip(drafts, payloads, strict=True):
+        draft.payload_text = text
+    for draft, text in zip(with_meta, metas, strict=True):
+        draft.meta_text = text
+    return True
 
 
 def _write_text(draft: Draft, depth: int) -> None:

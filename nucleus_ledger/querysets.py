@@ -173,7 +173,8 @@ class EntryQuerySet(AppendOnlyQuerySet):
         chosen: Any = self  # Django's own attributes, which its stubs leave out
         if chosen._db:
             return str(chosen._db)
-        instances = {id(s): s for s in streams if isinstance(s, models.Model)}.values()
+        others = [stream for stream in streams if type(stream) is not str]
+        instances = {id(s): s for s in others if isinstance(s, models.Model)}.values()
         aliases = {
             router.db_for_write(self.model, **{**chosen._hints, "instance": stream})
             for stream in instances
@@ -184,6 +185,6 @@ class EntryQuerySet(AppendOnlyQuerySet):
 
 
 def _stream_of(record: Any) -> Any:
-    if isinstance(record, Record):
-        return record.stream
-    return record.get("stream") if isinstance(record, dict) else None
+    if type(record) is dict:
+        return record.get("stream")
+    return getattr(record, "stream", None)

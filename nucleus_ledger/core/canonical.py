@@ -137,11 +137,9 @@ def reprint_each(texts: Sequence[Any]) -> Sequence[str] | None:
     """Return the RFC 8785 form of each JSON text; None if one is no JSON text, or has no form."""
     try:
         if orjson is not None:
-            # Read and printed in one go. Each text is one value by itself where all separators
-            # come back in their places, since no text can have one in it.
             joined = f"[{_BETWEEN.join(texts)}]"
             values = orjson.loads(joined)
-            if len(values) == 2 * len(texts) - 1 and set(values[1::2]) <= {_SEPARATOR}:
+            if _are_apart(values, len(texts)):
                 # No NaN comes out of a text, so what orjson writes as null was null.
                 data = orjson.dumps(values, option=_ORJSON_OPTIONS)
                 if _writes_alike(data):
@@ -166,6 +164,20 @@ def loads(text: str | bytes) -> JSONValue:
         except ValueError:
             pass  # too deep for it, or a lone surrogate: the other road has the final word
     return _loads_with_json(text)
+
+
+def loads_each(texts: Sequence[str]) -> list[JSONValue]:
+    """Return `loads` of each text, read in one go where that is the same."""
+    if orjson is not None:
+        try:
+            data = f"[{_BETWEEN.join(texts)}]".encode()
+            if _LONG_INTEGER not in data.translate(_DIGITS):
+                values: list[JSONValue] = orjson.loads(data)
+                if _are_apart(values, len(texts)):
+                    return values[::2]
+        except ValueError:
+            pass  # the other road says of which text
+    return list(map(loads, texts))
 
 
 def same(a: JSONValue, b: JSONValue) -> bool:
@@ -314,6 +326,14 @@ def _check_text(text: str) -> None:
             raise _Refused("a lone surrogate is no character") from None
 
 
+def _are_apart(values: Sequence[JSONValue], count: int) -> bool:
+    """Whether texts that were read together are one value each.
+
+    They are where all separators come back in their places, since no text can have one in it.
+    """
+    return len(values) == 2 * count - 1 and set(values[1::2]) <= {_SEPARATOR}
+
+
 def _fast_dumps(value: JSONValue) -> bytes | None:
     """Return orjson's bytes where they are those of RFC 8785, otherwise None."""
     if orjson is None:
@@ -368,7 +388,8 @@ def _writes_alike(data: bytes) -> bool:
     shape = data.translate(_SHAPE)
     if _LONG_NUMBER in shape or (b"0e" in shape and _EXPONENT.search(shape)):
         return False
-    if b".0" in data and _ODD_FRACTION.search(data):
+    # One byte is found many times faster than two.
+    if b"." in data and b".0" in data and _ODD_FRACTION.search(data):
         return False
     return data.isascii() or not _ASTRAL.search(data)
 
