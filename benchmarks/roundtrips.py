@@ -29,6 +29,29 @@ INSERT INTO nucleus_ledger_entry (hash, stream_id, sequence, record_id, timestam
   prev_hash, serialized)
 SELECT %s, id, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s FROM head
 """
+# The server hashes, so that one statement can lock, look where it stands, and insert.
+_ALL = """
+WITH head AS (
+  SELECT id, ledger, length, head_hash, head_timestamp,
+    (SELECT status.result FROM nucleus_ledger_streamstatus status
+     WHERE status.stream_id = stream.id)
+  FROM nucleus_ledger_stream stream WHERE name = %s FOR NO KEY UPDATE
+), text AS (
+  SELECT id, length, head_hash, %s::text || encode(head_hash, 'hex') || %s::text || length::text
+    || %s::text AS serialized
+  FROM head WHERE result IS DISTINCT FROM 'tampered'
+), entry AS (
+  INSERT INTO nucleus_ledger_entry (hash, stream_id, sequence, record_id, timestamp, payload, meta,
+    prev_hash, serialized)
+  SELECT sha256(convert_to(serialized, 'UTF8')), id, length, %s, %s, %s::jsonb, %s::jsonb,
+    head_hash, serialized
+  FROM text ON CONFLICT DO NOTHING
+  RETURNING stream_id, sequence, hash, timestamp, prev_hash
+)
+UPDATE nucleus_ledger_stream
+SET length = sequence + 1, head_hash = hash, head_timestamp = timestamp
+FROM entry WHERE id = stream_id RETURNING hash
+"""
 _ASK_LENGTH = "SELECT length FROM nucleus_ledger_stream WHERE name = %s"
 
 Way = Callable[[Any, str, ReadyRow], object]
@@ -66,6 +89,14 @@ def _cached(cursor: Any, name: str, row: ReadyRow) -> None:
         raise RuntimeError("the head moved")
 
 
+def _all(cursor: Any, name: str, row: ReadyRow) -> None:
+    before, _, rest = row[8].rpartition(row[7].hex())
+    between, _, behind = rest.partition(f'"sequence":{row[2]}')
+    cursor.execute(_ALL, (name, before, f'{between}"sequence":', behind, *row[3:7]))
+    if bytes(cursor.fetchone()[0]) != row[0]:
+        raise RuntimeError("the server made another text")
+
+
 def _asked(cursor: Any, name: str, row: ReadyRow) -> None:
     """Without RETURNING: what an older SQLite would need."""
     cursor.execute("UPDATE nucleus_ledger_stream SET length = length WHERE name = %s", [name])
@@ -77,7 +108,8 @@ def _asked(cursor: Any, name: str, row: ReadyRow) -> None:
 
 WAYS: dict[str, dict[str, Way]] = {
     "postgresql": {
-        "insert and head in one statement (taken)": _two,
+        "all in one statement, hashed by the server (taken)": _all,
+        "insert and head in one statement": _two,
         "insert and head in a pipeline": _pipelined,
         "… in one statement, prepared on the server": _prepared,
         "no lock: the head remembered and compared, one statement": _cached,

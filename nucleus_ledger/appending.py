@@ -2,7 +2,8 @@
 
 Protocol: lock the rows of the streams in the byte order of their names, decide everything under
 the locks, then write; at most three statements for one entry, a fourth where the caller names the
-record. The lock is held until the caller's transaction ends.
+record. The lock is held until the caller's transaction ends. On PostgreSQL one entry goes in by one
+statement that does all of it, and does nothing but lock where there is something to decide.
 
 Locking the last entry instead would fork the chain: the second of two waiting writers still sees
 the old last row when it wakes up (READ COMMITTED, `ORDER BY sequence DESC LIMIT 1 FOR UPDATE`).
@@ -66,8 +67,34 @@ _MOVE_HEAD = (
     "UPDATE nucleus_ledger_stream SET length = %s, head_hash = %s, head_timestamp = %s "
     "WHERE id = %s"
 )
-# Both in one round trip. The two tables are not looked at by one another's triggers.
-_INSERT_AND_MOVE_HEAD = f"WITH entry AS ({_INSERT}) {_MOVE_HEAD}"
+# All of an append in one round trip, for PostgreSQL. The server puts the text together and hashes
+# it, since only the locked row says what it follows; what it made is checked before it counts.
+# What is not in order inserts nothing, and neither does what any unique index refuses.
+_APPEND = f"""
+WITH head AS (
+  SELECT id, ledger, length, head_hash, head_timestamp,
+    (SELECT status.result FROM nucleus_ledger_streamstatus status
+     WHERE status.stream_id = stream.id)
+  FROM nucleus_ledger_stream stream WHERE name = %s LIMIT 1 FOR NO KEY UPDATE
+), place AS (
+  SELECT id, length, head_hash, greatest(%s, head_timestamp) AS time FROM head
+  WHERE ledger = %s AND length = coalesce(%s::bigint, length)
+    AND coalesce(head_timestamp, 0) <= %s AND result IS DISTINCT FROM 'tampered'
+), text AS (
+  SELECT place.*, %s::text || coalesce('"' || encode(head_hash, 'hex') || '"', 'null')
+    || %s::text || length::text || %s::text || time::text || '}}' AS serialized
+  FROM place
+), entry AS (
+  INSERT INTO nucleus_ledger_entry ({_COLUMNS})
+  SELECT sha256(convert_to(serialized, 'UTF8')), id, length, %s, time, %s::jsonb, %s::jsonb,
+    head_hash, serialized
+  FROM text ON CONFLICT DO NOTHING
+  RETURNING stream_id, sequence, hash, timestamp, prev_hash
+)
+UPDATE nucleus_ledger_stream
+SET length = sequence + 1, head_hash = hash, head_timestamp = timestamp
+FROM entry WHERE id = stream_id RETURNING id, sequence, timestamp, prev_hash, hash
+"""
 _IDS_PER_QUERY = 500
 
 
@@ -160,13 +187,18 @@ def _append(
     if expected_length is not None and len(names) > 1:
         raise InvalidData("expected_length needs all records to be of one stream")
     with _transaction(connection), connection.cursor() as cursor:
-        streams = {name: _lock(cursor, connection.vendor, name) for name in names}
-        for stream in streams.values():
-            _refuse_broken(stream, reserved)
-        _decide(drafts, streams, cursor, using, limits, idempotent, expected_length)
-        with transaction.mark_for_rollback_on_error(using):
+        streams = {}
+        if connection.vendor == "postgresql" and len(drafts) == 1:
+            with transaction.mark_for_rollback_on_error(using):
+                streams = _append_at_once(cursor, drafts[0], limits, expected_length)
+        if not streams:
+            streams = {name: _lock(cursor, connection.vendor, name) for name in names}
             for stream in streams.values():
-                _write(connection, cursor, stream)
+                _refuse_broken(stream, reserved)
+            _decide(drafts, streams, cursor, using, limits, idempotent, expected_length)
+            with transaction.mark_for_rollback_on_error(using):
+                for stream in streams.values():
+                    _write(connection, cursor, stream)
         new = [draft for draft in drafts if draft.stored is None and draft.same_as is None]
         _settle(new, streams, using)
         entries = [draft.instance for draft in new]
@@ -206,6 +238,49 @@ def _transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
     else:
         with transaction.atomic(using=connection.alias):
             yield
+
+
+def _append_at_once(
+    cursor: CursorWrapper, draft: Draft, limits: Limits, expected_length: int | None
+) -> dict[str, LockedStream]:
+    """Append to a stream that is in order, and return it.
+
+    Empty where it is not, or the draft is not, or its record is there already: the long way
+    decides that and says it. The stream is locked then, if there is one.
+    """
+    name, ledger = draft.record.stream, conf.ledger_id
+    form = EntryForm(ledger, name)
+    parts = drafting.parts_ahead(draft, form, limits)
+    if parts is None:
+        return {}
+    given = draft.record.timestamp is not None
+    cursor.execute(
+        _APPEND,
+        [
+            name,
+            draft.timestamp,
+            ledger,
+            expected_length,
+            draft.timestamp if given else canonical.MAX_SAFE_INTEGER,
+            *parts,
+            draft.record_id,
+            draft.payload_text,
+            draft.meta_text,
+        ],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return {}
+    stream_id, sequence, draft.timestamp, prev_hash, hash_ = row
+    head = None if prev_hash is None else shown(prev_hash)
+    stream = LockedStream(name, stream_id, ledger, sequence, head, None, None)
+    drafting.put_behind(draft, stream, form, limits)
+    if draft.hash != shown(hash_):
+        raise IntegrityFailed(
+            f"the database stored {shown(hash_)} as the hash of an entry of {name!r} "
+            f"where {draft.hash} is right"
+        )
+    return {name: stream}
 
 
 def _lock(cursor: CursorWrapper, vendor: str, name: str) -> LockedStream:
@@ -337,15 +412,12 @@ def _write(connection: BaseDatabaseWrapper, cursor: CursorWrapper, stream: Locke
         for draft in stream.drafts
     ]
     head = (stream.length, rows[-1][0], stream.head_timestamp, stream_id)
-    if connection.vendor == "postgresql":
-        if len(rows) == 1:
-            cursor.execute(_INSERT_AND_MOVE_HEAD, rows[0] + head)
-            return
+    if len(rows) == 1:
+        cursor.execute(_INSERT, rows[0])
+    elif connection.vendor == "postgresql":
         with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
             for row in rows:
                 copy.write_row(row)
-    elif len(rows) == 1:
-        cursor.execute(_INSERT, rows[0])
     else:
         cursor.executemany(_INSERT, rows)
     cursor.execute(_MOVE_HEAD, head)
@@ -355,7 +427,9 @@ def _settle(drafts: Sequence[Draft], streams: Mapping[str, LockedStream], using:
     """Give each draft its entry, as a reload would give it."""
     entry_model, stream_model = drafting.models()
     making = [pre_init, post_init]
-    listened = any(signal.has_listeners(m) for signal in making for m in (entry_model, stream_model))
+    listened = any(
+        signal.has_listeners(m) for signal in making for m in (entry_model, stream_model)
+    )
     load = _load_with_signals if listened else _load
     shared: dict[str, Stream] = {}
     payloads = canonical.loads_each([draft.payload_text for draft in drafts])

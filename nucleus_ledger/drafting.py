@@ -21,6 +21,8 @@ from nucleus_ledger.modules import Module, before_append
 if TYPE_CHECKING:
     from nucleus_ledger.models import Entry, Stream
 
+_MOST_AROUND_PARTS = 66 + 19 + 16 + 1  # a hash in quotes, a bigint, a timestamp, a bracket
+
 
 @dataclass(slots=True)
 class Draft:
@@ -224,10 +226,15 @@ def equals_draft(draft: Draft, earlier: Draft) -> bool:
 
 
 def place(draft: Draft, stream: LockedStream, form: EntryForm, limits: Limits) -> None:
-    """Give a draft its place behind the head, and move the head onto it."""
+    """Give a draft its time and id and its place behind the head, and move the head onto it."""
     draft.timestamp = _timestamp(draft.record.timestamp, stream.head_timestamp, limits)
-    draft.sequence, draft.prev_hash = stream.length, stream.head_hash
     draft.record_id = draft.record.record_id or hashing.new_record_id(draft.timestamp)
+    put_behind(draft, stream, form, limits)
+
+
+def put_behind(draft: Draft, stream: LockedStream, form: EntryForm, limits: Limits) -> None:
+    """Give a draft that has its time and id its place, and move the head onto it."""
+    draft.sequence, draft.prev_hash = stream.length, stream.head_hash
     draft.serialized = form.text(
         draft.sequence,
         draft.record_id,
@@ -244,8 +251,22 @@ def place(draft: Draft, stream: LockedStream, form: EntryForm, limits: Limits) -
     stream.drafts.append(draft)
 
 
+def parts_ahead(draft: Draft, form: EntryForm, limits: Limits) -> tuple[str, str, str] | None:
+    """Return the parts of a draft's text before its place is known, giving it a time and an id.
+
+    None where it can already be seen that the draft is to be refused.
+    """
+    now = _now()
+    draft.timestamp = draft.record.timestamp or now
+    draft.record_id = draft.record.record_id or hashing.new_record_id(draft.timestamp)
+    parts = form.parts(draft.record_id, draft.payload_text, draft.meta_text)
+    size = sum(len(part.encode()) for part in parts) + _MOST_AROUND_PARTS
+    in_order = size <= limits.size and draft.timestamp <= now + limits.clock_skew_ms
+    return parts if in_order else None
+
+
 def _timestamp(given: int | None, head: int | None, limits: Limits) -> int:
-    now = time.time_ns() // 1_000_000
+    now = _now()
     if given is None:
         return max(now, head or 0)
     if head is not None and given < head:
@@ -256,3 +277,7 @@ def _timestamp(given: int | None, head: int | None, limits: Limits) -> int:
             f"ahead of now, {now}"
         )
     return given
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -86,17 +86,85 @@ def test_every_way_in_is_the_same_way(ledger_db: str) -> None:
 
 
 def test_an_append_in_a_transaction_takes_the_fewest_statements(ledger_db: str) -> None:
-    """Lock, insert and move the head; PostgreSQL does the last two in one."""
-    fewest = 2 if connections[ledger_db].vendor == "postgresql" else 3
+    """Lock, insert and move the head, and look for the id; PostgreSQL does all of it in one."""
+    at_once = connections[ledger_db].vendor == "postgresql"
     append(ledger_db, "things", {})
     with CaptureQueriesContext(connections[ledger_db]) as queries:
         entry = append(ledger_db, "things", {})
         assert str(entry) == "things #1"  # its stream is at hand
-    assert len(queries) == fewest
+    assert len(queries) == (1 if at_once else 3)
     with CaptureQueriesContext(connections[ledger_db]) as queries:
-        append(ledger_db, "things", {}, record_id="named")
-    assert len(queries) == fewest + 1
+        append(ledger_db, "things", {}, record_id="named", expected_length=2)
+    assert len(queries) == (1 if at_once else 4)
     assert not any("SAVEPOINT" in query["sql"] for query in queries)
+
+
+ODD = "a'b\"c\\d %s %% \u00fc \u2028 \U0001f600 {} $1 E'\\n' --"
+
+
+def append_odd_things(alias: str) -> None:
+    payload = {"text": ODD, ODD: [1.5, 1e21, -0.0, None, True], "lines": "a\nb\tc\x01"}
+    for number in range(2):
+        entry = append(alias, ODD, payload, record_id=f"{ODD}{number}", meta={ODD: {}})
+        stored = Entry.objects.using(alias).get(pk=entry.pk)
+        assert (stored.serialized, stored.payload) == (entry.serialized, entry.payload)
+        assert canonical.loads(stored.serialized)["id"] == f"{ODD}{number}"
+    report = Entry.objects.using(alias).verify_integrity(deep=True)
+    assert (report.intact, report.entries) == (True, 2)
+
+
+def test_any_text_arrives_as_it_was_hashed(ledger_db: str) -> None:
+    append_odd_things(ledger_db)
+
+
+@pytest.mark.django_db(databases=["postgres"])
+def test_parameters_may_be_bound_by_the_server() -> None:
+    """Django's option `server_side_binding`: the server has to know the types by itself."""
+    bound = connections["postgres"].copy()
+    bound.settings_dict["OPTIONS"] = {
+        **bound.settings_dict["OPTIONS"],
+        "server_side_binding": True,
+    }
+    usual, connections["postgres"] = connections["postgres"], bound
+    try:
+        with transaction.atomic(using="postgres"):
+            append_odd_things("postgres")
+            entries = append(
+                "postgres", "things", {}, timestamp=1000, record_id="named", expected_length=0
+            )
+            assert append("postgres", "things", {}, record_id="named", idempotent=True) == entries
+            Entry.objects.using("postgres").append_batch([{"stream": "b", "payload": {}}] * 3)
+            transaction.set_rollback(True, using="postgres")
+    finally:
+        bound.close()
+        connections["postgres"] = usual
+
+
+@pytest.mark.django_db(databases=["postgres"], transaction=True)
+def test_what_the_server_hashed_is_not_believed() -> None:
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION lie() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN NEW.hash = sha256(NEW.hash); RETURN NEW; END'"
+        )
+        cursor.execute(
+            "CREATE TRIGGER lie BEFORE INSERT ON nucleus_ledger_entry "
+            "FOR EACH ROW EXECUTE FUNCTION lie()"
+        )
+    try:
+        Stream.objects.using("postgres").create(name="things")
+        with pytest.raises(IntegrityFailed, match="the database stored"):
+            append("postgres", "things", {})
+        assert not Entry.objects.using("postgres").exists()
+        with transaction.atomic(using="postgres"):
+            with pytest.raises(IntegrityFailed):
+                append("postgres", "things", {})
+            with pytest.raises(transaction.TransactionManagementError):
+                Entry.objects.using("postgres").count()
+            transaction.set_rollback(True, using="postgres")
+    finally:
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute("DROP FUNCTION lie CASCADE")
 
 
 @pytest.mark.parametrize(

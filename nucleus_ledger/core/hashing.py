@@ -31,6 +31,21 @@ class EntryForm:
         self._ledger = f',"ledger":{canonical.quote(ledger)},'
         self._stream = f',"stream":{canonical.quote(stream)},"timestamp":'
 
+    def parts(
+        self, record_id: str, payload_text: str, meta_text: str | None
+    ) -> tuple[str, str, str]:
+        """Return what stands before the link, the sequence and the timestamp of an entry's text.
+
+        Requires `payload_text` and `meta_text` to be canonical (`canonical.dumps`).
+        """
+        meta = "" if meta_text is None else f'"meta":{meta_text},'
+        return (
+            f'{{"id":{canonical.quote(record_id)}{self._ledger}{meta}"payload":{payload_text},'
+            '"prev_hash":',
+            f',"schema":"{SCHEMA}","sequence":',
+            self._stream,
+        )
+
     def text(
         self,
         sequence: int,
@@ -42,16 +57,11 @@ class EntryForm:
     ) -> str:
         """Return the canonical text of an entry.
 
-        Requires `payload_text` and `meta_text` to be canonical (`canonical.dumps`), and the
-        integers to lie within ±(2^53-1).
+        Requires what `parts` requires, and the integers to lie within ±(2^53-1).
         """
-        meta = "" if meta_text is None else f'"meta":{meta_text},'
-        link = "null" if prev_hash is None else f'"{prev_hash}"'
-        return (
-            f'{{"id":{canonical.quote(record_id)}{self._ledger}{meta}"payload":{payload_text},'
-            f'"prev_hash":{link},"schema":"{SCHEMA}","sequence":{sequence}'
-            f"{self._stream}{timestamp}}}"
-        )
+        link, number, time = self.parts(record_id, payload_text, meta_text)
+        before = "null" if prev_hash is None else f'"{prev_hash}"'
+        return f"{link}{before}{number}{sequence}{time}{timestamp}}}"
 
 
 def hash_bytes(data: bytes) -> str:
