@@ -6,6 +6,7 @@ transaction is needed, and writers are not waited for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from nucleus_ledger.fields import shown
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-_WINDOW_BYTES = 4 << 20
+_WINDOW_BYTES = 4 << 20  # of text, as far as the window before it tells
+_MOST_BYTES = 16 << 20  # of text, whatever comes
 # A statement to PostgreSQL costs a round trip and a plan. A window that is worked on should stay
 # in the processor's cache.
 _ROWS_PER_STATEMENT = {"postgresql": 2000, "sqlite": 500}
@@ -47,6 +49,11 @@ _SELECT = {
     "encode(prev_hash, 'hex'), encode(hash, 'hex'), serialized ",
     "sqlite": "SELECT sequence, record_id, timestamp, payload, meta, prev_hash, hash, serialized ",
 }
+_SIZE = {
+    "postgresql": "octet_length(serialized)",
+    "sqlite": "length(CAST(serialized AS BLOB))",  # as text it would be counted by characters
+}
+_DOCUMENT = re.compile("payload(::text)?|serialized")
 # Steps from one stream id to the next along the index, so its cost is that of the streams.
 _ORPHANS = """
 WITH RECURSIVE ids(id) AS (
@@ -100,8 +107,11 @@ def read_windows(
     low, size = start, _FIRST_WINDOW
     while low < stop:
         high = min(low + size, stop)
-        rows = _rows(connection, stream_id, None if low == 0 else low, high)
-        if rows:
+        most = _MOST_BYTES // (high - low) if high - low > 1 else None
+        rows = _rows(connection, stream_id, None if low == 0 else low, high, most)
+        if rows is None:
+            size = (high - low) // 2
+        elif rows:
             for first in range(0, len(rows), _WINDOW_ROWS):
                 yield _as_window(connection, rows[first : first + _WINDOW_ROWS])
             held = sum(map(len, map(itemgetter(-1), rows)))
@@ -173,11 +183,20 @@ def _orphan(row: Row | None, stream_id: object) -> Finding:
 
 
 def _rows(
-    connection: BaseDatabaseWrapper, stream_id: int | None, low: int | None, high: int
-) -> list[tuple[Any, ...]]:
+    connection: BaseDatabaseWrapper,
+    stream_id: int | None,
+    low: int | None,
+    high: int,
+    most: int | None,
+) -> list[tuple[Any, ...]] | None:
+    """Return the rows of a range; None where one of them has a text of over `most` bytes."""
+    columns = _SELECT[connection.vendor]
+    if most is not None:  # the database leaves out what would be too much to hold
+        fits = f"CASE WHEN {_SIZE[connection.vendor]} <= {most} THEN"
+        columns = _DOCUMENT.sub(rf"{fits} \g<0> END", columns)
     condition = " AND sequence < %s" if low is None else " AND sequence >= %s AND sequence < %s"
     parameters = [stream_id, high] if low is None else [stream_id, low, high]
-    statement = f"{_SELECT[connection.vendor]}{_FROM}{condition} ORDER BY sequence"
+    statement = f"{columns}{_FROM}{condition} ORDER BY sequence"
     with connection.cursor() as cursor:
         try:
             cursor.execute(statement, parameters)
@@ -188,7 +207,10 @@ def _rows(
             with _any_text(connection):
                 cursor.execute(statement, parameters)
                 rows = cursor.fetchall()
-    if not {str}.issuperset(map(type, map(itemgetter(-1), rows))):  # SQLite, tampered with
+    types = set(map(type, map(itemgetter(-1), rows)))
+    if most is not None and type(None) in types:
+        return None
+    if not types <= {str}:  # SQLite, tampered with
         rows = [(*row, text if isinstance(text, str) else ascii(text)) for *row, text in rows]
     if len(set(map(itemgetter(0), rows))) < len(rows):
         # The hash breaks ties, so that a tampered stream gives the same findings every time.
