@@ -30,7 +30,7 @@ YEAR = 365 * DAY
 INTERVALS = {"minute": 60, "hour": HOUR, "day": DAY}
 ARRIVAL = -1
 # How `nucleus_ledger.workers` cuts long streams; a test holds these to be the same.
-RANGES_PER_WORKER, SMALLEST_RANGE, LARGEST_RANGE, MOST_RANGES = 8, 10_000, 500_000, 1000
+RANGES_PER_WORKER, SMALLEST_RANGE, LARGEST_RANGE, MOST_RANGES = 64, 5_000, 500_000, 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from nucleus_ledger.errors import InvalidData
 if TYPE_CHECKING:
     from nucleus_ledger.core.report import Problem, StreamReport
 
-_RANGES_PER_WORKER = 8  # enough that a slow process does not keep the others waiting at the end
-SMALLEST_RANGE, _LARGEST_RANGE, _MOST_RANGES = 10_000, 500_000, 1000
+# The pool hands a process its next two ranges ahead of time, which nobody can take from it at the
+# end: so they are many, and small.
+_RANGES_PER_WORKER = 64
+SMALLEST_RANGE, _LARGEST_RANGE, _MOST_RANGES = 5_000, 500_000, 1000
 
 logger = logging.getLogger("nucleus_ledger.verification")
 
