@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +98,7 @@ def draft_of(record: Record | Mapping[str, Any], index: int | None) -> Draft:
         record = Record.from_mapping(record)
     stream: Any = record.stream
     if type(stream) is not str and isinstance(stream, models()[1]):
-        return Draft(replace(record, stream=stream.name), index, stream=stream)
+        return Draft(record._replace(stream=stream.name), index, stream=stream)
     return Draft(record, index)
 
 

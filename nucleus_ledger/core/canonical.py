@@ -159,7 +159,7 @@ def loads(text: str | bytes) -> JSONValue:
     if orjson is not None:
         try:
             data = text.encode() if isinstance(text, str) else text
-            if _LONG_INTEGER not in data.translate(_DIGITS):
+            if not _holds(data.translate(_DIGITS), _LONG_INTEGER):
                 return orjson.loads(data)
         except ValueError:
             pass  # too deep for it, or a lone surrogate: the other road has the final word
@@ -168,10 +168,10 @@ def loads(text: str | bytes) -> JSONValue:
 
 def loads_each(texts: Sequence[str]) -> list[JSONValue]:
     """Return `loads` of each text, read in one go where that is the same."""
-    if orjson is not None:
+    if orjson is not None and len(texts) > 1:
         try:
             data = f"[{_BETWEEN.join(texts)}]".encode()
-            if _LONG_INTEGER not in data.translate(_DIGITS):
+            if not _holds(data.translate(_DIGITS), _LONG_INTEGER):
                 values: list[JSONValue] = orjson.loads(data)
                 if _are_apart(values, len(texts)):
                     return values[::2]
@@ -345,7 +345,7 @@ def _fast_dumps(value: JSONValue) -> bytes | None:
     if not _writes_alike(data):
         return None
     # It writes NaN and infinities as null, where the judge refuses them.
-    return None if b"null" in data and not _is_finite(value) else data
+    return None if _holds(data, b"null") and not _is_finite(value) else data
 
 
 def _fast_text(value: object) -> bytes | None:
@@ -360,16 +360,18 @@ def _fast_text(value: object) -> bytes | None:
         data = orjson.dumps(value, option=_ORJSON_OPTIONS)
     except orjson.JSONEncodeError:
         return None
-    if b".0" in data:
+    if 0x2E in data and _holds(data, b".0"):
         data = _without_zero_fractions(data)
-    if b"\\u0000" in data or not _writes_alike(data):  # `plain` refuses U+0000
+    if 0x5C in data and _holds(data, b"\\u0000"):  # `plain` refuses U+0000
         return None
-    return None if b"null" in data and not _is_finite(value) else data
+    if not _writes_alike(data):
+        return None
+    return None if _holds(data, b"null") and not _is_finite(value) else data
 
 
 def _without_zero_fractions(data: bytes) -> bytes:
     """Write whole floats as RFC 8785 does, which they are: 12.0 is 12."""
-    if b"-0.0" in data:
+    if _holds(data, b"-0.0"):
         return data
     whole = _ZERO_FRACTION.sub(rb"\1", data)
     # It may have met with something that looks like a number inside a string.
@@ -383,15 +385,22 @@ def _is_shallow(data: bytes, max_depth: int) -> bool:
 
 def _writes_alike(data: bytes) -> bool:
     """Whether what orjson wrote is provably what RFC 8785 writes; NaN and infinities apart."""
-    if data[:1] not in b'{["':
+    if data[0] not in b'{["':
         return False
     shape = data.translate(_SHAPE)
-    if _LONG_NUMBER in shape or (b"0e" in shape and _EXPONENT.search(shape)):
+    if _holds(shape, _LONG_NUMBER) or (_holds(shape, b"0e") and _EXPONENT.search(shape)):
         return False
-    # One byte is found many times faster than two.
-    if b"." in data and b".0" in data and _ODD_FRACTION.search(data):
+    if 0x2E in data and _holds(data, b".0") and _ODD_FRACTION.search(data):
         return False
     return data.isascii() or not _ASTRAL.search(data)
+
+
+def _holds(data: bytes, part: bytes) -> bool:
+    """Whether bytes hold others: what `in` says, which first tries whether `part` is a number.
+
+    One byte, given as a number to `in`, is found faster still.
+    """
+    return data.find(part) >= 0
 
 
 def _is_finite(value: Any) -> bool:

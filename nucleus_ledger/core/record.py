@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nucleus_ledger.core.canonical import MAX_SAFE_INTEGER
 from nucleus_ledger.errors import InvalidData
@@ -12,8 +11,7 @@ from nucleus_ledger.errors import InvalidData
 LABEL = "a string of 1 to 200 characters without control characters"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: `timestamp` in ms since 1970-01-01 UTC; None lets the ledger choose."""
 
     stream: str
@@ -31,10 +29,10 @@ class Record:
             return cls(**mapping)
         except TypeError:  # a name that is none of its fields, or one that is missing
             pass
-        unknown = sorted(map(repr, mapping.keys() - set(cls.__slots__)))
+        unknown = sorted(map(repr, mapping.keys() - set(cls._fields)))
         if unknown:
             raise InvalidData(
-                f"unknown key {', '.join(unknown)}; a record has {', '.join(cls.__slots__)}"
+                f"unknown key {', '.join(unknown)}; a record has {', '.join(cls._fields)}"
             )
         missing = [name for name in ("stream", "payload") if name not in mapping]
         raise InvalidData(f"the record has no {missing[0]}")
