@@ -10,8 +10,8 @@ from django.db import transaction
 
 from benchmarks import streams
 from benchmarks.figures import Figure, Goal, cost
-from benchmarks.harness import ALIAS, Run, in_turn, timed, undone
-from benchmarks.statements import Chain, append_ready
+from benchmarks.harness import ALIAS, Run, in_turn, timed, undone, undone_with
+from benchmarks.statements import Chain, append_ready, ready_rows
 from benchmarks.verification import verify
 from nucleus_ledger.models import Entry
 
@@ -34,11 +34,10 @@ def measure(run: Run) -> Iterator[Figure]:
 
 def _in_a_transaction(run: Run) -> Figure:
     name = streams.sized(run.largest)
-    chain = Chain.of(name)
-    rows = chain.extend(streams.records(name, chain.length, _OPEN))
+    ready = partial(ready_rows, name, _OPEN)
     samples = {
         "append": undone(partial(append, name, _OPEN), _OPEN),
-        "bare": undone(partial(append_ready, name, rows), _OPEN),
+        "bare": undone_with(partial(append_ready, name), ready, _OPEN),
     }
     taken = in_turn(samples, run.many)
     return cost(

@@ -7,8 +7,8 @@ from functools import partial
 
 from benchmarks import streams
 from benchmarks.figures import Figure, Goal, speed
-from benchmarks.harness import Run, in_turn, undone
-from benchmarks.statements import Chain, load_ready
+from benchmarks.harness import Run, in_turn, undone, undone_with
+from benchmarks.statements import load_ready, ready_rows
 from nucleus_ledger.models import Entry
 
 LOADERS = {"postgresql": "COPY of ready rows", "sqlite": "executemany of ready rows"}
@@ -17,14 +17,13 @@ _GOALS = {"postgresql": 0.5, "sqlite": 0.7}
 
 def measure(run: Run) -> Iterator[Figure]:
     name = streams.sized(run.largest)
-    chain = Chain.of(name)
-    records = streams.records(name, chain.length, streams.BATCH)
+    records = streams.records(name, streams.length_of([name]), streams.BATCH)
     named = [{**record, "record_id": f"batch-{i}"} for i, record in enumerate(records)]
-    rows = chain.extend(records)
+    ready = partial(ready_rows, name, streams.BATCH)
     append_batch = Entry.objects.append_batch
     samples = {
         "batch": undone(partial(append_batch, records), streams.BATCH),
-        "ready": undone(partial(load_ready, rows), streams.BATCH),
+        "ready": undone_with(load_ready, ready, streams.BATCH),
         "named": undone(partial(append_batch, named), streams.BATCH),
     }
     taken = in_turn(samples, run.many)

@@ -31,8 +31,11 @@ _OPEN, _COMMITTED = 50, 20
 
 
 def measure(run: Run) -> Iterator[Figure]:
-    """Both log the same document about the same object; the peer's row is made by its model."""
-    name = streams.sized(run.largest)
+    """Both log the same document about the same object; the peer's row is made by its model.
+
+    The tables of both are small, in a database of their own.
+    """
+    name = streams.sized(run.sizes[0])
     for peer, (package, module, model, bound) in PEERS.items():
         if not find_spec(package):
             yield Figure("append", error=f"{package} is not installed", against=peer)

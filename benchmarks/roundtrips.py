@@ -13,8 +13,8 @@ from django.db import connections
 
 from benchmarks import streams
 from benchmarks.figures import Figure, cost
-from benchmarks.harness import ALIAS, Run, in_turn, undone
-from benchmarks.statements import INSERT, LOCK, MOVE_HEAD, Chain, ReadyRow, append_ready
+from benchmarks.harness import ALIAS, Run, in_turn, undone_with
+from benchmarks.statements import INSERT, LOCK, MOVE_HEAD, ReadyRow, append_ready, ready_rows
 
 _ROWS = 100
 BASE = "lock, insert, move the head: three statements"
@@ -134,11 +134,10 @@ def _append(way: Way, name: str, rows: Sequence[ReadyRow]) -> None:
 
 def measure(run: Run) -> Iterator[Figure]:
     name = streams.sized(run.largest)
-    chain = Chain.of(name)
-    rows = chain.extend(streams.records(name, chain.length, _ROWS))
-    samples = {BASE: undone(partial(append_ready, name, rows), _ROWS)}
+    ready = partial(ready_rows, name, _ROWS)
+    samples = {BASE: undone_with(partial(append_ready, name), ready, _ROWS)}
     for what, way in WAYS[run.vendor].items():
-        samples[what] = undone(partial(_append, way, name, rows), _ROWS)
+        samples[what] = undone_with(partial(_append, way, name), ready, _ROWS)
     taken = in_turn(samples, run.many)
     for what in WAYS[run.vendor]:
         yield cost(what, BASE, taken[what], taken[BASE])

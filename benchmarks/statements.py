@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import connections
 
+from benchmarks import streams
 from benchmarks.harness import ALIAS
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.models import Stream
@@ -74,6 +75,12 @@ class Chain:
         )  # fmt: skip
         self.length += 1
         return row
+
+
+def ready_rows(name: str, count: int) -> list[ReadyRow]:
+    """Return rows that can be inserted behind a stream's head now; others every time."""
+    chain = Chain.of(name)
+    return chain.extend(streams.records(name, chain.length, count))
 
 
 def append_ready(name: str, rows: Iterable[ReadyRow]) -> None:
