@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import appending
 from nucleus_ledger.append_only import AppendOnlyModel, refuse
-from nucleus_ledger.core.canonical import MAX_SAFE_INTEGER
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import NotFound
 from nucleus_ledger.fields import DocumentField, HashField

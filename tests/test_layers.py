@@ -19,6 +19,7 @@ ROWS = {
         "appending",
         "checking",
         "drafting",
+        "instances",
         "modules",
         "rowsource",
         "statuses",

@@ -5,31 +5,23 @@ rfc8785 is the judge. orjson carries the documents for which it provably writes 
 
 from __future__ import annotations
 
-import enum
 import json
 import math
 import re
 import secrets
 import string
-from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, NoReturn
-from uuid import UUID
 
 import rfc8785
 
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER, Convert, JSONValue, plain
 from nucleus_ledger.errors import Deserialization, Serialization
 
 try:
     import orjson
 except ImportError:  # an offline verifier needs no more than rfc8785
     orjson = None  # type: ignore[assignment]
-
-JSONValue = Any  # a dict with str keys, list, str, int, float, bool or None, all the way down
-
-MAX_SAFE_INTEGER = 2**53 - 1
-Convert = Callable[[object], object]
 
 # Stands between documents that are read together. Nobody can have put it into one of them.
 _SEPARATOR = "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
@@ -55,30 +47,6 @@ _ORJSON_OPTIONS = (
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = 16 * b"0"
-
-
-class _Refused(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.steps: list[str] = []
-
-
-def plain(
-    value: object, *, path: str = "payload", max_depth: int = 64, convert: Convert | None = None
-) -> JSONValue:
-    """Return `value` as plain JSON values, converted without loss.
-
-    Raises `Serialization` naming the path of what has no JSON form. `convert` is asked about types
-    unknown here; it returns a replacement, or raises `TypeError`.
-    """
-    try:
-        return _plain(value, max_depth, convert)
-    except _Refused as exc:
-        where = path + "".join(reversed(exc.steps))
-        raise Serialization(f"{where}: {exc.reason}") from None
-    except RecursionError:  # `max_depth` beyond Python's own, or `convert` going in circles
-        raise Serialization(f"{path}: nested too deeply to be converted") from None
 
 
 def text_of(
@@ -213,117 +181,6 @@ def is_canonical(text: str | bytes, value: JSONValue, *, deep: bool = False) -> 
         return data == (_rfc8785(value) if fast is None else fast)
     except Serialization:
         return False
-
-
-def _plain(value: object, depth: int, convert: Convert | None) -> JSONValue:
-    kind = type(value)
-    if kind is str:
-        _check_text(value)  # type: ignore[arg-type]
-        return value
-    if value is None or kind is bool:
-        return value
-    if kind is int:
-        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:  # type: ignore[operator]
-            raise _Refused("an integer beyond ±(2^53-1) is not exact in JSON")
-        return value
-    if kind is float:
-        if not math.isfinite(value):  # type: ignore[arg-type]
-            raise _Refused(f"{value} has no JSON form")
-        return value
-    if isinstance(value, enum.Enum):  # before str and int, which an enum may also be
-        return _plain(value.value, depth, convert)
-    if isinstance(value, dict):
-        return _plain_object(value, depth, convert)
-    if isinstance(value, (list, tuple)):
-        return _plain_array(value, depth, convert)
-    return _plain(_converted(value, convert), depth, convert)
-
-
-def _plain_object(value: dict[Any, Any], depth: int, convert: Convert | None) -> dict[str, Any]:
-    if depth < 1:
-        raise _Refused("nested deeper than MAX_DEPTH")
-    result: dict[str, Any] = {}
-    for original, item in value.items():
-        key = original if type(original) is str else _plain_key(original)
-        try:
-            _check_text(key)
-        except _Refused as exc:
-            raise _Refused(f"in the key {ascii(key)[:100]}: {exc.reason}") from None
-        if key in result:  # different in Python, the same in JSON: one of them would be lost
-            raise _Refused(f"the key {ascii(key)[:100]} occurs twice")
-        try:
-            result[key] = _plain(item, depth - 1, convert)
-        except _Refused as exc:
-            exc.steps.append(f".{key}" if key.isidentifier() else f"[{ascii(key)[:100]}]")
-            raise
-    return result
-
-
-def _plain_key(key: object) -> str:
-    """Return a key of a subclass of str as str: its characters, whatever its `__str__` says."""
-    if not isinstance(key, str):
-        raise _Refused(f"the key {key!r:.100} is not a string")
-    return str.__str__(key)
-
-
-def _plain_array(
-    value: list[Any] | tuple[Any, ...], depth: int, convert: Convert | None
-) -> list[Any]:
-    if depth < 1:
-        raise _Refused("nested deeper than MAX_DEPTH")
-    result = []
-    for index, item in enumerate(value):
-        try:
-            result.append(_plain(item, depth - 1, convert))
-        except _Refused as exc:
-            exc.steps.append(f"[{index}]")
-            raise
-    return result
-
-
-def _converted(value: object, convert: Convert | None) -> object:
-    """Return a replacement for a value of another type. Loses nothing, or refuses."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()  # microseconds and offset included, where it has them
-    if isinstance(value, timedelta):
-        return _duration(value)
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise _Refused(f"{value} has no JSON form")
-        return str(value)
-    if isinstance(value, UUID):
-        return str(value)
-    if convert is not None:
-        try:
-            return convert(value)
-        except TypeError:
-            pass
-    raise _Refused(f"{type(value).__name__} has no JSON form here")
-
-
-def _duration(value: timedelta) -> str:
-    """Write an ISO 8601 duration as `[-]P<days>DT<hours>H<minutes>M<seconds>[.<micros>]S`."""
-    sign, value = ("-", -value) if value < timedelta(0) else ("", value)
-    minutes, seconds = divmod(value.seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    fraction = f".{value.microseconds:06d}" if value.microseconds else ""
-    return f"{sign}P{value.days}DT{hours:02d}H{minutes:02d}M{seconds:02d}{fraction}S"
-
-
-def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise _Refused("U+0000 cannot be stored")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _Refused("a lone surrogate is no character") from None
 
 
 def _are_apart(values: Sequence[JSONValue], count: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.hashing import ACCEPTED_SCHEMAS, hash_text
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.core.rebuilding import Rebuilder, Row, Window
 from nucleus_ledger.errors import Deserialization, Serialization
 
@@ -346,7 +347,7 @@ def _shape_trouble(document: dict[str, Any]) -> str:
 
 def _exact(sequence: Any) -> int | None:
     """Return a sequence that JSON can say; a tampered column may hold anything else."""
-    if type(sequence) is int and abs(sequence) <= canonical.MAX_SAFE_INTEGER:
+    if type(sequence) is int and abs(sequence) <= MAX_SAFE_INTEGER:
         return sequence
     return None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.hashing import SCHEMA
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 
 if TYPE_CHECKING:
     from nucleus_ledger.core.chain import Cursor
@@ -92,7 +93,7 @@ class Rebuilder:
             or list(window.sequence) != list(numbers)
             or list(window.prev_hash) != [*cursor.links, *window.hash[:-1]]
             or times != sorted(times)
-            or times[-1] > canonical.MAX_SAFE_INTEGER
+            or times[-1] > MAX_SAFE_INTEGER
             or self._texts(window, self._ledgers[cursor.ledger]) != list(window.serialized)
             or _digests(window.serialized) != list(window.hash)
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nucleus_ledger.core.canonical import MAX_SAFE_INTEGER
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.errors import InvalidData
 
 LABEL = "a string of 1 to 200 characters without control characters"

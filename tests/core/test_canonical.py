@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleus_ledger.core import canonical
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER, plain
 from nucleus_ledger.errors import Deserialization, Serialization
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["", "\ue000", "\U0001f600", "\x7f", "\x1f", "\u2028", '"\\/', "\x00"]
 )
 NUMBERS = (
-    st.integers(-canonical.MAX_SAFE_INTEGER, canonical.MAX_SAFE_INTEGER)
+    st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from([0.0, -0.0, 1.0, 1e16, 1e21, 1e-7, 5e-324, 123456789.125, 0.1, 1e-6])
 )
@@ -235,7 +236,7 @@ class Name(str):
 
 
 @pytest.mark.parametrize(
-    ("value", "plain"),
+    ("value", "converted"),
     [
         (datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), "2026-01-02T03:04:05.678901+00:00"),
         (datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T00:00:00+02:00"),
@@ -257,10 +258,10 @@ class Name(str):
         (1e21, 1e21),
     ],
 )
-def test_converted_without_loss(value: Any, plain: Any) -> None:
-    result = canonical.plain({"v": value})["v"]
-    assert result == plain
-    assert type(result) is type(plain)
+def test_converted_without_loss(value: Any, converted: Any) -> None:
+    result = plain({"v": value})["v"]
+    assert result == converted
+    assert type(result) is type(converted)
 
 
 @pytest.mark.parametrize(
@@ -284,20 +285,20 @@ def test_converted_without_loss(value: Any, plain: Any) -> None:
 )
 def test_refused_by_path(value: Any, message: str) -> None:
     with pytest.raises(Serialization, match=message):
-        canonical.plain(value)
+        plain(value)
 
 
 def test_depth_is_bounded_before_pythons_own_limit() -> None:
     nested: list[Any] = []
     for _ in range(63):
         nested = [nested]
-    assert canonical.plain(nested, max_depth=64) == nested
+    assert plain(nested, max_depth=64) == nested
     with pytest.raises(Serialization, match="MAX_DEPTH"):
-        canonical.plain([nested], max_depth=64)
+        plain([nested], max_depth=64)
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(Serialization, match="MAX_DEPTH"):
-        canonical.plain(circle)
+        plain(circle)
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -315,9 +316,9 @@ def test_foreign_types_are_the_callers_to_convert() -> None:
             return str(value)
         raise TypeError
 
-    assert canonical.plain([Lazy()], convert=convert) == ["text"]
+    assert plain([Lazy()], convert=convert) == ["text"]
     with pytest.raises(Serialization):
-        canonical.plain([object()], convert=convert)
+        plain([object()], convert=convert)
 
 
 @pytest.mark.parametrize("value", [math.nan, [math.inf], {"a": None, "b": math.nan}, {"\ud800": 1}])
@@ -340,21 +341,21 @@ def test_keys_are_taken_by_their_characters() -> None:
         def __str__(self) -> str:
             return "other\0"
 
-    assert canonical.plain({Mixed.RED: 1, Lying("x"): 2}) == {"red": 1, "x": 2}
-    assert {type(key) for key in canonical.plain({Mixed.RED: 1, Lying("x"): 2})} == {str}
+    assert plain({Mixed.RED: 1, Lying("x"): 2}) == {"red": 1, "x": 2}
+    assert {type(key) for key in plain({Mixed.RED: 1, Lying("x"): 2})} == {str}
     with pytest.raises(Serialization, match="is not a string"):
-        canonical.plain({Colour.RED: 1})
+        plain({Colour.RED: 1})
     with pytest.raises(Serialization, match=r"^payload\.a: the key 'x' occurs twice"):
-        canonical.plain({"a": {"x": 1, Lying("x"): 2}})
+        plain({"a": {"x": 1, Lying("x"): 2}})
 
 
 def test_going_in_circles_is_refused_by_name() -> None:
     circle: list[Any] = []
     circle.append(circle)
     with pytest.raises(Serialization, match=r"^payload: nested too deeply"):
-        canonical.plain(circle, max_depth=10**6)
+        plain(circle, max_depth=10**6)
     with pytest.raises(Serialization, match=r"^payload: nested too deeply"):
-        canonical.plain([object()], convert=lambda value: value)
+        plain([object()], convert=lambda value: value)
 
 
 @pytest.mark.parametrize("text", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
@@ -455,7 +456,7 @@ ANYTHING = st.recursive(
 
 def by_the_long_road(value: Any, max_depth: int) -> str:
     try:
-        return canonical.dumps(canonical.plain(value, max_depth=max_depth))
+        return canonical.dumps(plain(value, max_depth=max_depth))
     except Serialization as exc:
         return f"refused: {exc}"
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nucleus_ledger.core import canonical, hashing
+from nucleus_ledger.core.plain import plain
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "data" / "golden.json").read_text("utf-8"))
 
@@ -25,8 +26,8 @@ def test_chains_of_an_independent_implementation_come_out_byte_for_byte() -> Non
                 sequence=sequence,
                 record_id=entry["record_id"],
                 timestamp=entry["timestamp"],
-                payload_text=canonical.dumps(canonical.plain(entry["payload"])),
-                meta_text=None if meta is None else canonical.dumps(canonical.plain(meta)),
+                payload_text=canonical.dumps(plain(entry["payload"])),
+                meta_text=None if meta is None else canonical.dumps(plain(meta)),
                 prev_hash=link,
             )
             assert text == entry["serialized"]
