@@ -117,6 +117,7 @@ class Entry(AppendOnlyModel):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         default_permissions = ("view",)
+        permissions: ClassVar = [("view_payload", _("Can view payloads"))]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["stream", "sequence"], name="nucleus_ledger_entry_sequence"
@@ -209,6 +210,30 @@ class Verification(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.mode} {self.result}"
+
+
+class VerificationStep(models.Model):
+    """One step of a verification under way; gone when it ends. `stepping` signs and reads it."""
+
+    verification = models.ForeignKey(
+        Verification, models.CASCADE, related_name="steps", db_index=False
+    )
+    number = models.PositiveIntegerField(_("number"))
+    standing = models.TextField(_("where it stands"))
+    found = models.TextField(_("what it found"))
+
+    class Meta:
+        verbose_name = _("verification step")
+        verbose_name_plural = _("verification steps")
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["verification", "number"], name="nucleus_ledger_verification_step"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verification_id} step {self.number}"
 
 
 class Finding(models.Model):

@@ -32,7 +32,7 @@ _MOST_BYTES = 16 << 20  # of text, whatever comes
 _ROWS_PER_STATEMENT = {"postgresql": 2000, "sqlite": 500}
 _WINDOW_ROWS = 500
 _FIRST_WINDOW = 16
-_BEYOND_ALL = (1 << 63) - 1
+BEYOND_ALL = (1 << 63) - 1
 
 # One snapshot for the length and for what stands behind it: a live append cannot come between.
 # MAX is one step in the index; for an EXISTS of all behind the length PostgreSQL reads the table.
@@ -76,13 +76,18 @@ class StoredStream:
 
 
 def read_heads(
-    connection: BaseDatabaseWrapper, names: Sequence[str] | None = None
+    connection: BaseDatabaseWrapper,
+    names: Sequence[str] | None = None,
+    *,
+    ids: Sequence[int] | None = None,
 ) -> list[StoredStream]:
-    """Return the streams, all or those named, in the byte order of their names."""
-    condition, parameters = "", []
-    if names is not None:
-        condition = f"WHERE s.name IN ({', '.join(['%s'] * len(names)) or 'NULL'})"
-        parameters = list(names)
+    """Return the streams, all or those named or keyed, in the byte order of their names."""
+    condition, parameters = "", list[Any]()
+    for column, wanted in (("s.name", names), ("s.id", ids)):
+        if wanted is not None:
+            places = ", ".join(["%s"] * len(wanted)) or "NULL"
+            condition += f"{' AND' if condition else 'WHERE'} {column} IN ({places})"
+            parameters.extend(wanted)
     with connection.cursor() as cursor, _any_text(connection):
         cursor.execute(_HEADS + condition, parameters)
         rows = cursor.fetchall()
@@ -90,9 +95,33 @@ def read_heads(
     for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
         hash_ = None if head_hash is None else shown(head_hash)
         head = Head(_name(name), ledger, length, hash_, head_timestamp, bool(beyond))
-        known = type(stream_id) is int and abs(stream_id) <= _BEYOND_ALL
+        known = type(stream_id) is int and abs(stream_id) <= BEYOND_ALL
         streams.append(StoredStream(stream_id if known else None, head))
     return sorted(streams, key=lambda stream: stream.head.stream.encode())
+
+
+def read_keys(
+    connection: BaseDatabaseWrapper, low: int, most: int, names: Sequence[str] | None
+) -> list[int]:
+    """Return the first keys of streams from `low` on, of all or of those named, ascending."""
+    condition, parameters = "", list[Any]()
+    if names is not None:
+        condition = f" AND name IN ({', '.join(['%s'] * len(names)) or 'NULL'})"
+        parameters = list(names)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT id FROM nucleus_ledger_stream "
+            f"WHERE id >= %s{condition} ORDER BY id LIMIT {most}",
+            [low, *parameters],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def count_without_key(connection: BaseDatabaseWrapper) -> int:
+    """Return how many rows of streams have no key: none, unless the table was tampered with."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM nucleus_ledger_stream WHERE id IS NULL")
+        return int(cursor.fetchone()[0])
 
 
 def read_windows(
@@ -103,7 +132,7 @@ def read_windows(
     From 0 there is no lower bound, so that a row numbered below it is seen. Windows are ranges of
     sequence, not row counts, so that rows repeated under one number are all read.
     """
-    stop = end if type(end) is int else _BEYOND_ALL
+    stop = end if type(end) is int else BEYOND_ALL
     low, size = start, _FIRST_WINDOW
     while low < stop:
         high = min(low + size, stop)
@@ -119,7 +148,7 @@ def read_windows(
             size = max(1, min(_ROWS_PER_STATEMENT[connection.vendor], 2 * size, fitting))
             low = high
         else:
-            following = _first_at(connection, stream_id, high, stop)
+            following = first_at(connection, stream_id, high, stop)
             if following is None:
                 return
             low = following
@@ -219,9 +248,10 @@ def _rows(
     return rows
 
 
-def _first_at(
+def first_at(
     connection: BaseDatabaseWrapper, stream_id: int | None, low: int, high: int
 ) -> int | None:
+    """Return the lowest sequence of a row with low <= sequence < high."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT MIN(sequence) {_FROM} AND sequence >= %s AND sequence < %s",

@@ -79,12 +79,12 @@ def test_log_in_verify_tamper_verify_and_follow_the_chain(
     run(lambda page: _watch(page, trouble))
 
     run(lambda page: _log_in(page, server.url))
-    statuses = run(lambda page: page.locator(".ledger-status").all_inner_texts())
+    statuses = run(lambda page: page.locator("#result_list .ledger-status").all_inner_texts())
     assert [text.split(" ", 1)[1] for text in statuses] == ["Never verified"] * 3
 
     run(_verify_all)
     assert "Intact: nothing found. Streams: 3, entries: 12." in run(_messages)
-    statuses = run(lambda page: page.locator(".ledger-status").all_inner_texts())
+    statuses = run(lambda page: page.locator("#result_list .ledger-status").all_inner_texts())
     assert [text.split(" ", 1)[1] for text in statuses] == ["Intact"] * 3
 
     guards.remove(connections[ledger_db_committed])
@@ -96,7 +96,7 @@ def test_log_in_verify_tamper_verify_and_follow_the_chain(
     guards.install(connections[ledger_db_committed])
     run(_verify_all)
     assert "Stream payments: field_mismatch (payload) at #1" in run(_messages)
-    statuses = run(lambda page: page.locator(".ledger-status").all_inner_texts())
+    statuses = run(lambda page: page.locator("#result_list .ledger-status").all_inner_texts())
     assert [text.split(" ", 1)[1] for text in statuses] == ["Intact", "Tampered", "Intact"]
 
     run(_read_the_finding)
@@ -143,13 +143,22 @@ def _read_the_finding(page: Page) -> None:
     expect(row.locator("td").nth(3)).to_contain_text('"cents": 1')
     row.locator("a").click()
     expect(page.locator("h2")).to_have_text("payments #1")
-    expect(page.locator(".field-payload_text")).to_contain_text('"cents": 1')
+    expect(page.locator(".field-payload_text .ledger-tree")).to_contain_text('"cents": 1')
+    page.click(".field-payload_text summary")  # folds without a script
+    expect(page.locator(".field-payload_text .ledger-value")).to_be_hidden()
+    expect(page.locator(".field-checked_now")).to_contain_text("field_mismatch")
     expect(page.locator(".field-canonical_text")).to_contain_text('"cents":100')
     page.click("a[rel=next]")
     expect(page.locator("h2")).to_have_text("payments #2")
+    expect(page.locator(".field-checked_now")).to_contain_text("Read just now")
     page.click("a[rel=prev]")
     expect(page.locator("h2")).to_have_text("payments #1")
     page.click(".field-stream_link a")
     expect(page.locator(".field-status_word .ledger-status")).to_contain_text("Tampered")
     page.click(".object-tools a")
     expect(page.locator("#result_list tbody tr")).to_have_count(4)
+    page.click(".breadcrumbs a[href='/admin/nucleus_ledger/']")
+    expect(page.locator(".ledger-glance")).to_contain_text("What to do now")
+    page.click(".ledger-glance a[href$='integrity=tampered']")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page.locator("#result_list .ledger-status")).to_contain_text("Tampered")

@@ -56,6 +56,11 @@ def test_each_exit_code_stands_in_the_readme(code: int) -> None:
     assert f"\n| {code} | " in README
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_finding_is_explained(kind: str) -> None:
+    assert f"`{kind}`" in (ROOT / "docs" / "tampering.md").read_text("utf-8")
+
+
 def test_the_two_commands() -> None:
     assert "pip install -r requirements.txt && python manage.py demo\n" in README
     assert "pip install -r requirements.txt && pytest\n" in README

@@ -29,9 +29,10 @@ ROWS = {
     ],
     4: ["append_only", "querysets", "managers"],
     5: ["models"],
-    6: ["incidents", "presentation", "startup"],
-    7: ["checks", "admin", "middleware"],
-    8: ["apps", "management", "testing"],
+    6: ["incidents", "standing", "startup", "stepping"],
+    7: ["checks", "console", "middleware"],
+    8: ["admin", "templatetags"],
+    9: ["apps", "management", "testing"],
 }
 ROW_OF = {name: row for row, names in ROWS.items() for name in names}
 # Migrations name operations, fields and nothing else; Django writes them.

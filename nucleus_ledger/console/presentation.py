@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib.admin.utils import quote
-from django.db.models import Q
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Count, Q
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from nucleus_ledger import rowsource, verification
 from nucleus_ledger.conf import conf
+from nucleus_ledger.console import foldeddocument
+from nucleus_ledger.core import chain, hashing
 from nucleus_ledger.core.moments import age
 from nucleus_ledger.core.visible import visible, visible_json
 from nucleus_ledger.models import Entry, Finding, Stream, StreamStatus
@@ -29,11 +33,11 @@ SHOWN_CHARACTERS = 100_000
 SHOWN_FINDINGS = 200
 # A shape and a word beside the colour: not everybody sees colours, and print has none.
 _BADGES = {
-    "intact": ("✔", _("Intact")),
     "tampered": ("✖", _("Tampered")),
     "acknowledged": ("◆", _("Acknowledged")),
     "stale": ("◷", _("Stale")),
     "never": ("○", _("Never verified")),
+    "intact": ("✔", _("Intact")),
 }
 
 
@@ -54,8 +58,39 @@ def status_name(status: StreamStatus | None, now: datetime) -> str:
     return str(status.result)
 
 
+def with_status(name: str, now: datetime) -> Q:
+    """Return the condition for streams of which `status_name` is this."""
+    if name == "never":
+        return Q(status__isnull=True)
+    intact = Q(status__result=StreamStatus.Result.INTACT)
+    old = Q(status__verified_at__lt=now - conf.stale_after) | Q(
+        status__full_at__lt=now - conf.full_max_age
+    )
+    fresh = Q(status__verified_at__gte=now - conf.stale_after) & Q(
+        status__full_at__gte=now - conf.full_max_age
+    )
+    return {"intact": intact & fresh, "stale": intact & old}.get(name, Q(status__result=name))
+
+
+def status_words() -> list[tuple[str, Any]]:
+    """Return the statuses a stream can have, the worst first, and the word for each."""
+    return [(name, word) for name, (_shape, word) in _BADGES.items()]
+
+
+def totals(streams: QuerySet[Stream]) -> list[tuple[str, SafeString, int]]:
+    """Return each status, its badge and how many of the streams have it, in one query."""
+    now = datetime.now(UTC)
+    counted = streams.aggregate(
+        **{name: Count("pk", filter=with_status(name, now)) for name in _BADGES}
+    )
+    return [(name, badge_of(name), counted[name]) for name in _BADGES]
+
+
 def badge(status: StreamStatus | None) -> SafeString:
-    name = status_name(status, datetime.now(UTC))
+    return badge_of(status_name(status, datetime.now(UTC)))
+
+
+def badge_of(name: str) -> SafeString:
     shape, word = _BADGES[name]
     return format_html(
         '<span class="ledger-status ledger-status--{}">'
@@ -67,15 +102,19 @@ def badge(status: StreamStatus | None) -> SafeString:
 
 
 def last_verified(stream: Stream) -> str:
-    """Return the age of a stream's status, and of the last full reading where that is older."""
+    """Return how old a stream's status is, by whom, and the last full reading if that is older."""
     status = status_of(stream)
     if status is None:
         return "–"
     now = datetime.now(UTC)
     latest, full = age(status.verified_at, now), age(status.full_at, now)
+    run = status.verification
+    by = ""
+    if run is not None:
+        by = f" ({run.origin}, {visible(run.user)})" if run.user else f" ({run.origin})"
     if status.full_at == status.verified_at:
-        return latest
-    return _t("%(latest)s, in full %(full)s") % {"latest": latest, "full": full}
+        return latest + by
+    return _t("%(latest)s, in full %(full)s") % {"latest": latest, "full": full} + by
 
 
 def entries_since(stream: Stream) -> str:
@@ -153,6 +192,9 @@ def whole_hash(value: str | None) -> SafeString | str:
 
 
 def document(value: Any) -> SafeString:
+    """Return a document as a tree to be folded, or as text where it is too large for that."""
+    if foldeddocument.fits(value):
+        return foldeddocument.tree(value)
     return _pre(visible_json(value))
 
 
@@ -165,13 +207,74 @@ def stored_text(text: str) -> SafeString:
     return format_html('{}<p class="ledger-note">{}</p>', _pre(shown), note)
 
 
-def findings_table(findings: QuerySet[Finding]) -> SafeString | str:
-    """Return findings with what the chain demands and what is stored, side by side."""
+def hidden_payload() -> str:
+    return _t("Hidden: you lack the permission to view payloads.")
+
+
+def checked_now(entry: Entry, *, payloads: bool) -> SafeString:
+    """Judge an entry and its link at this moment, and show what was computed beside what is stored.
+
+    Requires a sequence that is a number.
+    """
+    using = entry._state.db or DEFAULT_DB_ALIAS
+    found = verification.judge_entry(using, entry.stream_id, entry.sequence)
+    if found is None:
+        return _paragraphs([_t("There is no row of its stream.")])
+    text = str(entry.serialized)
+    pairs: list[tuple[str, str | None, str | None]] = [
+        (_t("hash of its text"), entry.hash, hashing.hash_text(text))
+    ]
+    if entry.sequence > 0:
+        before = rowsource.read_hash(connections[using], entry.stream_id, entry.sequence - 1)
+        pairs.append((_t("hash of the entry before it"), entry.prev_hash, before))
+    rows = format_html_join(
+        "",
+        '<tr><th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td></tr>',
+        (
+            (what, whole_hash(stored) or "–", whole_hash(now) or "–", _mark(stored == now))
+            for what, stored, now in pairs
+        ),
+    )
+    head = format_html_join(
+        "",
+        '<th scope="col">{}</th>',
+        ((label,) for label in ("", _t("stored"), _t("computed now"), _t("equal"))),
+    )
+    table = format_html(
+        '<div class="ledger-findings"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        "</div>",
+        head,
+        rows,
+    )
+    if found:
+        return format_html("{}{}", table, _table_of(using, found, payloads))
+    place = (
+        _t("it follows the entry before it")
+        if entry.sequence
+        else _t("it stands where a stream begins")
+    )
+    words = _t(
+        "Read just now: its hash is that of its text, its columns say what the text says, and "
+        "%(place)s. That says nothing of other entries, nor whether this one was written anew "
+        "together with all behind it."
+    ) % {"place": place}
+    return format_html("{}{}", table, _paragraphs([words]))
+
+
+def _mark(equal: bool) -> SafeString:
+    shape, word = ("✔", _t("yes")) if equal else ("✖", _t("no"))
+    return format_html('<span aria-hidden="true">{}</span> {}', shape, word)
+
+
+def findings_table(findings: QuerySet[Finding], *, payloads: bool) -> SafeString | str:
+    """Return stored findings with what the chain demands and what is stored, side by side."""
     rows = list(findings.order_by("pk")[: SHOWN_FINDINGS + 1])
-    if not rows:
-        return _t("none")
+    return _table_of(findings.db, rows, payloads) if rows else _t("none")
+
+
+def _table_of(using: str, rows: Sequence[Finding | chain.Finding], payloads: bool) -> SafeString:
     shown = rows[:SHOWN_FINDINGS]
-    links = _entry_links(findings.db, shown)
+    links = _entry_links(using, shown)
     head = format_html_join(
         "",
         '<th scope="col">{}</th>',
@@ -185,8 +288,7 @@ def findings_table(findings: QuerySet[Finding]) -> SafeString | str:
                 finding.kind,
                 visible(finding.message),
                 _place(finding, links.get((finding.stream, finding.sequence))),
-                _evidence(finding.expected),
-                _evidence(finding.actual),
+                *_evidence_of(finding, payloads),
             )
             for finding in shown
         ),
@@ -215,7 +317,7 @@ def in_short(findings: Sequence[Any], total: int) -> str:
     return ", ".join(named) + (_t(" and %(left)s more") % {"left": left} if left > 0 else "")
 
 
-def _place(finding: Finding, key: str | None) -> SafeString:
+def _place(finding: Finding | chain.Finding, key: str | None) -> SafeString:
     place = visible(finding.stream)
     if finding.sequence is not None:
         place = f"{place} #{finding.sequence}"
@@ -226,7 +328,9 @@ def _place(finding: Finding, key: str | None) -> SafeString:
     return format_html("{}{}", where, format_html("<br>{}", record) if record else "")
 
 
-def _entry_links(using: str, findings: Sequence[Finding]) -> dict[tuple[str, Any], str]:
+def _entry_links(
+    using: str, findings: Sequence[Finding | chain.Finding]
+) -> dict[tuple[str, Any], str]:
     """Return the keys of the entries that findings are about, in two queries."""
     places = {(found.stream, found.sequence) for found in findings if found.sequence is not None}
     named = Stream.objects.using(using).filter(name__in={stream for stream, _sequence in places})
@@ -242,6 +346,14 @@ def _entry_links(using: str, findings: Sequence[Finding]) -> dict[tuple[str, Any
         (names[stream], sequence): key
         for stream, sequence, key in rows.values_list("stream_id", "sequence", "pk")
     }
+
+
+def _evidence_of(
+    finding: Finding | chain.Finding, payloads: bool
+) -> tuple[SafeString | str, SafeString | str]:
+    if not payloads and {"payload", "meta"} & set(finding.fields):
+        return hidden_payload(), hidden_payload()
+    return _evidence(finding.expected), _evidence(finding.actual)
 
 
 def _evidence(value: Any) -> SafeString | str:

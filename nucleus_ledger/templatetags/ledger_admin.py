@@ -1,0 +1,39 @@
+"""What the ledger's index page in the admin shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.contrib.auth import get_permission_codename
+from django.core import checks
+from django.db import connections
+from django.db.models import Sum
+
+from nucleus_ledger import guards
+from nucleus_ledger.console import presentation
+from nucleus_ledger.models import Stream, Verification
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
+    """Return the state of the ledger in a few queries; None for who may not look at streams."""
+    view_stream = f"nucleus_ledger.{get_permission_codename('view', Stream._meta)}"
+    if not context["request"].user.has_perm(view_stream):
+        return None
+    streams = Stream.objects.order_by()
+    sums = streams.aggregate(entries=Sum("length"), verified=Sum("status__length"))
+    entries = sums["entries"] or 0
+    return {
+        "totals": presentation.totals(streams),
+        "entries": entries,
+        "since": entries - (sums["verified"] or 0),
+        "full": Verification.objects.filter(mode="full", scope__isnull=True)
+        .order_by("-pk")
+        .first(),
+        "guards": guards.inspect(connections[streams.db]),
+        "warnings": checks.run_checks(tags=["nucleus_ledger"]),
+        "red": streams.filter(status__result="tampered").order_by("name")[:5],
+    }
