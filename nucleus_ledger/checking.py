@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import connections
@@ -128,6 +128,109 @@ def _no_progress(_entries: int) -> None:
     pass
 
 
+class StreamCheck:
+    """The check of one stream. It can stop between rows, and go on from where it stood.
+
+    Where it stands are `low` (every sequence below it was read), `cursor`, `found`, and `judged`:
+    how many of the plan's acknowledgements were come by.
+    """
+
+    def __init__(
+        self,
+        using: str,
+        plan: Plan,
+        options: Options,
+        progress: Callable[[int], None] = _no_progress,
+    ) -> None:
+        self._using, self.plan, self._options = using, plan, options
+        self._reader = _Reader(using, plan, options, progress)
+        self.start = self.low = first_entry(plan)
+        self.cursor = _cursor(plan, self.start)
+        self.found = Collected(options.limit)
+        self.judged = 0
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self._reader.problems
+
+    def read(self, most: int | None = None) -> bool:
+        """Read on, over `most` sequence numbers at most, and return whether the end is reached."""
+        end = None if most is None else self.low + most
+        for acknowledgement in self.plan.acknowledged[self.judged :]:
+            boundary = acknowledgement.head
+            if boundary.length >= self.low and not (self.plan.incremental and self.start):
+                if not self._read_to(boundary.length, end):
+                    return False
+                self._settle(acknowledgement)
+            self.judged += 1
+        return self._read_to(self.plan.head.length, end)
+
+    def join(self, pieces: Iterable[Piece]) -> None:
+        """Go on with what other processes found, from `low` to the stream's length.
+
+        Pieces that do not hold are read again here, so that the findings are those of one walk.
+        """
+        for piece in pieces:
+            if piece.complete and piece.before == self.cursor:
+                self._take(piece.findings)
+                self.problems.extend(piece.problems)
+                checked = self.cursor.checked + piece.after.checked
+                self.cursor = replace(piece.after, checked=checked)
+            else:
+                self._take(self._reader.walk(piece.start, piece.end, self.cursor))
+            self.low = piece.end
+
+    def conclude(self) -> None:
+        """Judge the head, and what an earlier verification saw; requires that all was read."""
+        self._take([judge_head(self.plan.head, self.cursor, self._reader.rules)])
+        if not self.found.digest.count:
+            self._take([_differs_from_known(self._using, self.plan)])
+
+    def report(self) -> StreamReport:
+        return _report(self.plan, self.found, self.start, self.cursor)
+
+    def _read_to(self, stop: Any, end: int | None) -> bool:
+        """Read to `stop`, or to `end` if that comes first; a tampered length is any value."""
+        if end is None:
+            self._take(self._reader.walk(self.low, stop, self.cursor))
+            self.low = stop
+            return True
+        last = stop if type(stop) is int else rowsource.BEYOND_ALL
+        if self.low < last:
+            high = min(end, last)
+            before = self.cursor.checked
+            self._take(self._reader.walk(self.low, high, self.cursor))
+            self.low = high
+            if self.cursor.checked == before and high < last:  # a hole: over it at once
+                following = rowsource.first_at(
+                    connections[self._using], self.plan.stream_id, high, last
+                )
+                self.low = last if following is None else following
+        return self.low >= last
+
+    def _settle(self, acknowledgement: Acknowledgement) -> None:
+        boundary, found = acknowledgement.head, self.found
+        broken = judge_head(boundary, self.cursor, self._reader.rules)
+        self._take([broken])
+        if found.digest.hexdigest() == acknowledgement.digest:
+            found.settled = found.digest.count
+        if broken:  # what was appended since follows the head as it stood then
+            self.cursor = Cursor(
+                boundary.length,
+                (boundary.head_hash,),
+                boundary.head_timestamp,
+                checked=self.cursor.checked,
+            )
+
+    def _take(self, findings: Iterable[Finding | None]) -> None:
+        for finding in findings:
+            if finding:
+                self.found.add(finding)
+                # Where findings are acknowledged only all of them together can be judged.
+                if self._options.fail_fast and not self.plan.acknowledged:
+                    raise _Enough
+
+
 def check_stream(
     using: str,
     plan: Plan,
@@ -137,56 +240,16 @@ def check_stream(
 ) -> tuple[StreamReport, list[Problem]]:
     """Read a stream as planned and return what was found, and the problems its modules see.
 
-    `pieces` are what other processes found of its ranges, from `first_entry` to its length: those
-    that do not hold are read again here, so that the findings are those of one walk.
+    `pieces` are what other processes found of its ranges, from `first_entry` to its length.
     """
-    reader = _Reader(using, plan, options, progress)
-    found = Collected(options.limit)
-    start = first_entry(plan)
-    cursor = _cursor(plan, start)
-
-    def take(findings: Iterable[Finding | None]) -> None:
-        for finding in findings:
-            if finding:
-                found.add(finding)
-                # Where findings are acknowledged only all of them together can be judged.
-                if options.fail_fast and not plan.acknowledged:
-                    raise _Enough
-
+    check = StreamCheck(using, plan, options, progress)
     try:
-        low = start
-        for acknowledgement in plan.acknowledged:
-            boundary = acknowledgement.head
-            if boundary.length < low or (plan.incremental and start):
-                continue
-            take(reader.walk(low, boundary.length, cursor))
-            low = boundary.length
-            broken = judge_head(boundary, cursor, reader.rules)
-            take([broken])
-            if found.digest.hexdigest() == acknowledgement.digest:
-                found.settled = found.digest.count
-            if broken:  # what was appended since follows the head as it stood then
-                cursor = Cursor(
-                    boundary.length,
-                    (boundary.head_hash,),
-                    boundary.head_timestamp,
-                    checked=cursor.checked,
-                )
-        for piece in pieces:
-            if piece.complete and piece.before == cursor:
-                take(piece.findings)
-                reader.problems.extend(piece.problems)
-                cursor = replace(piece.after, checked=cursor.checked + piece.after.checked)
-            else:
-                take(reader.walk(piece.start, piece.end, cursor))
-        if not pieces:
-            take(reader.walk(low, plan.head.length, cursor))
-        take([judge_head(plan.head, cursor, reader.rules)])
-        if not found.digest.count:
-            take([_differs_from_known(using, plan)])
+        check.join(pieces)
+        check.read()
+        check.conclude()
     except _Enough:
         pass
-    return _report(plan, found, start, cursor), reader.problems
+    return check.report(), check.problems
 
 
 def check_range(using: str, plan: Plan, options: Options, start: int, end: int) -> Piece:

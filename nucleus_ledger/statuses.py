@@ -68,8 +68,8 @@ def is_stale(status: StreamStatus, now: datetime) -> bool:
     return age > conf.full_max_age
 
 
-def finish(using: str, run: Verification, report: Report, started: datetime) -> None:
-    """Store the result of a run, its findings up to the limit, and the streams' statuses."""
+def finish(using: str, run: Verification, report: Report, unstored: Sequence[StreamReport]) -> None:
+    """Store the result of a run, and of those of its streams that `store` has not stored yet."""
     with transaction.atomic(using=using):
         run.finished_at = datetime.fromisoformat(report.finished_at)
         run.result = report.result
@@ -78,18 +78,25 @@ def finish(using: str, run: Verification, report: Report, started: datetime) -> 
         run.warnings = [*report.warnings, *report.errors]
         run.lease = run.lease_until = None
         run.save(using=using)
-        _store_findings(using, run, report.findings)
-        # By key, and one each: a tampered table may hold a stream's row twice.
-        known = {stream.key: stream for stream in report.streams if stream.key is not None}
-        for part in _parts(list(known.values())):
-            _store_statuses(using, run, part, started)
+        store(using, run, unstored)
 
 
-def stored_findings(using: str, status: StreamStatus, name: str) -> list[Finding]:
-    """Return what the verification behind a status found in its stream."""
+def store(using: str, run: Verification, streams: Sequence[StreamReport]) -> None:
+    """Store the findings in streams of a run, and the status of each; in a transaction."""
+    findings = [finding for stream in streams for finding in stream.findings]
+    _store_findings(using, run, findings)
+    # By key, and one each: a tampered table may hold a stream's row twice.
+    known = {stream.key: stream for stream in streams if stream.key is not None}
+    for part in _parts(list(known.values())):
+        _store_statuses(using, run, part, run.started_at)
+
+
+def stored_findings(using: str, run: Any, stream: str | None = None) -> list[Finding]:
+    """Return what the verification of that key found, in one stream or in all."""
     model = apps.get_model("nucleus_ledger", "Finding")
-    run: Any = status.verification_id
-    rows = model._base_manager.using(using).filter(verification_id=run, stream=name)
+    rows = model._base_manager.using(using).filter(verification_id=run)
+    if stream is not None:
+        rows = rows.filter(stream=stream)
     return [
         Finding(
             row.kind,

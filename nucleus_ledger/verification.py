@@ -13,8 +13,9 @@ from django.db import Error as DatabaseError
 from django.db import connections, router
 
 from nucleus_ledger import acknowledgements, guards, rowsource, statuses, workers
-from nucleus_ledger.checking import Options, Plan, check_stream
+from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.conf import conf
+from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.signals import verification_finished
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Run:
+class Gathered:
     """What a run gathers on its way."""
 
     streams: list[StreamReport] = field(default_factory=list)
@@ -65,7 +66,7 @@ def verify(
     standing = guards.inspect(connection)
     stored = rowsource.read_heads(connection, names)
     orphans = rowsource.find_orphans(connection)
-    _refuse_unknown(names, {item.head.stream for item in stored} | {o.stream for o in orphans})
+    refuse_unknown(names, {item.head.stream for item in stored} | {o.stream for o in orphans})
     if store and run is None:
         run = statuses.begin(
             using,
@@ -77,40 +78,27 @@ def verify(
             deep=deep,
             validated=validate,
         )
-    gathered = _Run()
+    gathered = Gathered()
     if store and run is None:
         gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
     source = using
     if store and run is None and mode == "incremental":
         source = _writable(using)
-    known = _known(using, source, stored, gathered)
-    plans = _plans(using, stored, known, mode, started, gathered)
+    known = _known(using, source, stored, gathered.warnings)
+    plans = plan(using, stored, known, mode, started, gathered.warnings)
     _check_all(using, plans, options, workers, progress, gathered)
     gathered.streams.extend(
         _orphan_report(orphan) for orphan in orphans if names is None or orphan.stream in names
     )
     if mode == "incremental":
-        _keep_stored_findings(source, stored, known, gathered)
-    if not standing.ok:
-        gathered.warnings.append(f"guards in the database: {standing}")
-    report = Report(
-        mode=mode,
-        database=using,
-        ledger=conf.ledger_id,
-        started_at=started.isoformat(),
-        finished_at=datetime.now(UTC).isoformat(),
-        streams=_in_order(gathered.streams, options.limit),
-        guards=standing.as_dict(),
-        deep=deep,
-        validated=validate,
-        warnings=gathered.warnings,
-        errors=gathered.errors,
-        problems=gathered.problems[: options.limit],
-        verification=run.pk if run else None,
-    )
+        gathered.streams = [
+            with_stored_findings(source, each, known.get(each.key or 0), gathered.warnings)
+            for each in gathered.streams
+        ]
+    report = assemble(using, mode, started, options, gathered, standing, run)
     if run is not None:
         try:
-            statuses.finish(using, run, report, started)
+            statuses.finish(using, run, report, report.streams)
         except DatabaseError as exc:  # what was found must not be lost with it
             failure = f"the result could not be stored: {type(exc).__name__}: {exc}".strip()
             report = replace(report, errors=[*report.errors, failure])
@@ -118,7 +106,56 @@ def verify(
     return report
 
 
-def _refuse_unknown(names: list[str] | None, there: set[str]) -> None:
+def assemble(
+    using: str,
+    mode: Literal["full", "incremental"],
+    started: datetime,
+    options: Options,
+    gathered: Gathered,
+    standing: guards.GuardStatus,
+    run: Verification | None,
+) -> Report:
+    """Make a run's report of what it gathered."""
+    if not standing.ok:
+        gathered.warnings.append(f"guards in the database: {standing}")
+    return Report(
+        mode=mode,
+        database=using,
+        ledger=conf.ledger_id,
+        started_at=started.isoformat(),
+        finished_at=datetime.now(UTC).isoformat(),
+        streams=_in_order(gathered.streams, options.limit),
+        guards=standing.as_dict(),
+        deep=options.deep,
+        validated=options.validate,
+        warnings=gathered.warnings,
+        errors=gathered.errors,
+        problems=gathered.problems[: options.limit],
+        verification=run.pk if run else None,
+    )
+
+
+def orphan_reports(using: str) -> list[StreamReport]:
+    """Return a report for each group of entries that stand without a row of their stream."""
+    return [_orphan_report(orphan) for orphan in rowsource.find_orphans(connections[using])]
+
+
+def judge_entry(using: str, stream_id: int, sequence: int) -> list[Finding] | None:
+    """Judge one entry and its link to the one before it, at this moment; nothing is stored.
+
+    Returns what a full verification would find at that place, and None where there is no such
+    stream. It says nothing of any other entry, of the head, or of what stood here before.
+    """
+    stored = rowsource.read_heads(connections[using], ids=[stream_id])
+    if not stored:
+        return None
+    plan = Plan(stream_id, stored[0].head)
+    options = Options(conf.accepted_ledgers, conf.max_stored_findings)
+    return list(check_range(using, plan, options, sequence, sequence + 1).findings)
+
+
+def refuse_unknown(names: Sequence[str] | None, there: set[str]) -> None:
+    """Raise `NotFound` for names of which there is no stream."""
     unknown = [name for name in names or () if name not in there]
     if unknown:
         raise NotFound(f"there is no stream named {', '.join(map(repr, unknown))}")
@@ -144,7 +181,7 @@ def _writable(using: str) -> str:
 
 
 def _known(
-    using: str, source: str, stored: Sequence[rowsource.StoredStream], gathered: _Run
+    using: str, source: str, stored: Sequence[rowsource.StoredStream], warnings: list[str]
 ) -> dict[int, StreamStatus]:
     """Return the statuses that earlier verifications stored, by the key of their stream.
 
@@ -170,21 +207,22 @@ def _known(
             status.head_hash
         ):
             del known[item.id]
-            gathered.warnings.append(
+            warnings.append(
                 f"stream {name!r}: database {using!r} is behind {source!r}, where more of it was "
                 "verified: what is here is read in full"
             )
     return known
 
 
-def _plans(
+def plan(
     using: str,
     stored: Sequence[rowsource.StoredStream],
     known: dict[int, StreamStatus],
     mode: str,
     now: datetime,
-    gathered: _Run,
+    warnings: list[str],
 ) -> list[Plan]:
+    """Decide from where each stream is to be read; `known` are the stored statuses by key."""
     acknowledged = acknowledgements.read_all(using)
     plans = []
     for item in stored:
@@ -194,7 +232,7 @@ def _plans(
             incremental = False
         elif status and incremental and statuses.is_stale(status, now):
             incremental = False
-            gathered.warnings.append(
+            warnings.append(
                 f"stream {item.head.stream!r} was last read in full more than FULL_MAX_AGE ago: "
                 "all of it is read"
             )
@@ -216,7 +254,7 @@ def _check_all(
     options: Options,
     count: int,
     progress: Callable[[int, int], None] | None,
-    gathered: _Run,
+    gathered: Gathered,
 ) -> None:
     total = sum(map(workers.entries_of, plans))
     done = 0
@@ -262,30 +300,23 @@ def _checked(
         yield check_stream(using, plan, options, advance)
 
 
-def _keep_stored_findings(
-    using: str,
-    stored: Sequence[rowsource.StoredStream],
-    known: dict[int, StreamStatus],
-    gathered: _Run,
-) -> None:
-    """An incremental run hides no stored finding: the stream stays tampered, and says why."""
-    tampered = {
-        item.head.stream: known[item.id]
-        for item in stored
-        if item.id is not None and item.id in known and known[item.id].result == "tampered"
-    }
-    for index, report in enumerate(gathered.streams):
-        status = tampered.get(report.name)
-        if status is None or report.findings_total:
-            continue
-        findings = tuple(statuses.stored_findings(using, status, report.name))
-        gathered.streams[index] = replace(
-            report, result="tampered", findings=findings, findings_total=max(len(findings), 1)
-        )
-        gathered.warnings.append(
-            f"stream {report.name!r}: the findings are those of verification "
-            f"{status.verification_id}; only a full verification lifts them"
-        )
+def with_stored_findings(
+    using: str, report: StreamReport, status: StreamStatus | None, warnings: list[str]
+) -> StreamReport:
+    """Return the report of an incremental run, which hides no stored finding.
+
+    A stream that was tampered stays so, and says why.
+    """
+    if status is None or status.result != "tampered" or report.findings_total:
+        return report
+    findings = tuple(statuses.stored_findings(using, status.verification_id, report.name))
+    warnings.append(
+        f"stream {report.name!r}: the findings are those of verification "
+        f"{status.verification_id}; only a full verification lifts them"
+    )
+    return replace(
+        report, result="tampered", findings=findings, findings_total=max(len(findings), 1)
+    )
 
 
 def _in_order(streams: list[StreamReport], limit: int) -> list[StreamReport]:

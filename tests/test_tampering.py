@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from nucleus_ledger import guards, rowsource
+from nucleus_ledger import guards, rowsource, statuses, stepping
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.errors import IntegrityFailed
-from nucleus_ledger.models import Entry, Stream, StreamStatus
+from nucleus_ledger.models import Entry, Stream, StreamStatus, VerificationStep
 from nucleus_ledger.workers import entries_of, ranges
 from tests.tamper import lay_bare, rehashed, sql
 
@@ -304,6 +304,23 @@ def test_ranges_read_apart_give_the_findings_of_one_walk(ledger: str, name: str)
             few = replace(options, limit=0)
             pieces = [check_range(ledger, plan, few, *part) for part in ranges(plan, size)]
             assert check_stream(ledger, plan, options, pieces=pieces) == whole
+
+
+@pytest.mark.parametrize("entries", [1, 2, 60, 1000])
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_steps_give_the_findings_of_one_walk(ledger: str, name: str, entries: int) -> None:
+    tamper, _ = SITUATIONS[name]
+    tamper(ledger)
+    whole = Entry.objects.using(ledger).verify_integrity(store=False)
+    run = stepping.begin(ledger)
+    for _ in range(100):
+        if stepping.step(ledger, run.pk, entries).finished:
+            break
+    run.refresh_from_db(using=ledger)
+    assert (run.result, run.findings_total) == (whole.result, whole.findings_total)
+    assert (run.entries, run.streams) == (whole.entries, len(whole.streams))
+    assert statuses.stored_findings(ledger, run.pk) == whole.findings
+    assert not VerificationStep.objects.using(ledger).exists()
 
 
 def other_value(value: Any) -> list[Any]:

@@ -1,0 +1,147 @@
+"""Where a verification in steps stands, as it is stored between them: JSON, signed.
+
+Signed with the site's `SECRET_KEY` and for one step of one run only, so that who can write the
+database alone can neither make a run skip anything nor put another run's result in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.core import signing
+
+from nucleus_ledger.acknowledgements import Acknowledgement
+from nucleus_ledger.checking import Base, Options, Plan, StreamCheck
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core.chain import Cursor, Finding, Head
+from nucleus_ledger.core.report import StreamReport
+from nucleus_ledger.models import Verification, VerificationStep
+
+_NUMBERS = ("key", "rows", "done", "total", "kept", "found")
+
+
+@dataclass(slots=True)
+class Standing:
+    """The key of the stream a run is at, how many rows of that key are done, and the check.
+
+    `done` of `total` entries; `found` findings in the streams that were read to their end, `kept`
+    of them stored.
+    """
+
+    key: int = -(1 << 63)
+    rows: int = 0
+    done: int = 0
+    total: int = 0
+    kept: int = 0
+    found: int = 0
+    check: StreamCheck | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What one step found, or all of them."""
+
+    reports: list[StreamReport] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+def options() -> Options:
+    return Options(conf.accepted_ledgers, conf.max_stored_findings)
+
+
+def as_step(run: Verification, number: int, standing: Standing, found: Found) -> VerificationStep:
+    """Return a step to be stored."""
+    return VerificationStep(
+        verification=run,
+        number=number,
+        standing=_sign(run, number, _packed(standing)),
+        found=_sign(run, number, asdict(found)),
+    )
+
+
+def read_standing(using: str, run: Verification, step: VerificationStep) -> Standing:
+    """Raises `django.core.signing.BadSignature` where the step was changed."""
+    return _standing(using, _unsign(run, step.number, step.standing))
+
+
+def read_found(run: Verification, step: VerificationStep) -> Found:
+    """Raises `django.core.signing.BadSignature` where the step was changed."""
+    found = _unsign(run, step.number, step.found)
+    return Found(list(map(_report, found["reports"])), found["warnings"], found["errors"])
+
+
+class _Serializer:
+    """JSON; what a tampered column may hold beside it, as text."""
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value, separators=(",", ":"), default=ascii).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
+def _sign(run: Verification, number: int, value: Any) -> str:
+    return signing.dumps(value, salt=_salt(run, number), serializer=_Serializer, compress=True)
+
+
+def _unsign(run: Verification, number: int, text: str) -> Any:
+    return signing.loads(text, salt=_salt(run, number), serializer=_Serializer)
+
+
+def _salt(run: Verification, number: int) -> str:
+    """Name the step, and all that a run was asked: a key alone may be given out a second time."""
+    asked = [run.pk, run.started_at.timestamp(), run.mode, run.scope, number]
+    return f"nucleus_ledger.standing {json.dumps(asked)}"
+
+
+def _packed(standing: Standing) -> dict[str, Any]:
+    """Return where a run stands as JSON can say it; `_standing` is its inverse."""
+    packed: dict[str, Any] = {name: getattr(standing, name) for name in _NUMBERS}
+    check = standing.check
+    packed["check"] = None
+    if check is not None:
+        packed["check"] = {
+            "plan": asdict(check.plan),
+            "low": check.low,
+            "judged": check.judged,
+            "cursor": asdict(check.cursor),
+            "findings": [asdict(finding) for finding in check.found.kept],
+            "settled": check.found.settled,
+        }
+    return packed
+
+
+def _standing(using: str, packed: dict[str, Any]) -> Standing:
+    standing = Standing(**{name: packed[name] for name in _NUMBERS})
+    if (stored := packed["check"]) is not None:
+        standing.check = check = StreamCheck(using, _plan(stored["plan"]), options())
+        check.low, check.judged = stored["low"], stored["judged"]
+        cursor = stored["cursor"]
+        check.cursor = Cursor(**{**cursor, "links": tuple(cursor["links"])})
+        for finding in stored["findings"]:
+            check.found.add(_finding(finding))
+        check.found.settled = stored["settled"]
+    return standing
+
+
+def _plan(packed: dict[str, Any]) -> Plan:
+    return Plan(
+        packed["stream_id"],
+        Head(**packed["head"]),
+        Base(**packed["known"]) if packed["known"] else None,
+        packed["incremental"],
+        tuple(
+            Acknowledgement(Head(**each["head"]), each["digest"]) for each in packed["acknowledged"]
+        ),
+    )
+
+
+def _report(packed: dict[str, Any]) -> StreamReport:
+    return StreamReport(**{**packed, "findings": tuple(map(_finding, packed["findings"]))})
+
+
+def _finding(packed: dict[str, Any]) -> Finding:
+    return Finding(**{**packed, "fields": tuple(packed["fields"])})
