@@ -91,7 +91,9 @@ def store(using: str, run: Verification, streams: Sequence[StreamReport]) -> Non
         _store_statuses(using, run, part, run.started_at)
 
 
-def stored_findings(using: str, run: Any, stream: str | None = None) -> list[Finding]:
+def stored_findings(
+    using: str, run: Any, stream: str | None = None, *, most: int | None = None
+) -> list[Finding]:
     """Return what the verification of that key found, in one stream or in all."""
     model = apps.get_model("nucleus_ledger", "Finding")
     rows = model._base_manager.using(using).filter(verification_id=run)
@@ -108,7 +110,7 @@ def stored_findings(using: str, run: Any, stream: str | None = None) -> list[Fin
             row.actual,
             row.message,
         )
-        for row in rows.order_by("pk")
+        for row in rows.order_by("pk")[:most]
     ]
 
 

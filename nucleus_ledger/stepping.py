@@ -101,8 +101,8 @@ def begin(
         return run
 
 
-def step(using: str, key: int, entries: int = ENTRIES) -> Progress:
-    """Take a run forward by about `entries`, unless a step of it is under way elsewhere.
+def step(using: str, key: int, entries: int | None = None) -> Progress:
+    """Take a run forward by so many entries (`ENTRIES`), unless somebody else is at it.
 
     Raises `NotFound` where there is no such run. A database error leaves the run as it was.
     """
@@ -112,12 +112,17 @@ def step(using: str, key: int, entries: int = ENTRIES) -> Progress:
     run = _run(using, key)
     if moved:
         try:
-            _take(using, run, entries)
+            _take(using, run, entries or ENTRIES)
         except _Overtaken:
             moved = False
         finally:
             _running(using, key).update(lease_until=datetime.now(UTC))
     return progress(using, key, moved=moved)
+
+
+def is_stepped(run: Verification) -> bool:
+    """Whether an unfinished run goes in steps: the command's and the startup's do not."""
+    return (run.lease or "").startswith(LEASE)
 
 
 def progress(using: str, key: int, *, moved: bool = False) -> Progress:

@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from nucleus_ledger import guards, verification
+from nucleus_ledger import guards, stepping, verification
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
 from tests.tamper import lay_bare, sql
 
@@ -142,7 +142,8 @@ def test_the_action_verifies_and_says_what_it_found(boss: Client, ledger: str) -
     assert level == "success"
     assert "Streams: 1, entries: 3." in text
     assert page("verification", run.pk) in text
-    html = response.content.decode()
+    assert badge(response.content.decode()) == "intact"
+    html = get(boss, listing("stream"))
     assert badge(html) == "intact"
     assert "s ago" in html
     assert f'title="{head}"' in html
@@ -184,8 +185,107 @@ def test_findings_without_an_entry_and_unknown_results(boss: Client, ledger: str
     assert "sequence_gap" in get(boss, page("stream", Stream.objects.get(name="things").pk))
     [(level, text), *rest] = said(verify(boss, "empty"))
     assert level == "warning"
-    assert "could not be told: there was no entry to read" in text
+    assert "could not be told whether all is intact. There was no entry to read." in text
     assert "guards in the database" in rest[0][1]
+
+
+def test_long_streams_are_verified_in_steps(
+    boss: Client, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "ENTRIES", 4)
+    fill(10)
+    fill(3, "others")
+    start = reverse("admin:nucleus_ledger_stream_verify")
+    response = boss.post(start, {"mode": "full"})
+    run = Verification.objects.using(ledger).get()
+    assert (run.result, run.scope, run.user) == ("running", None, "carol")
+    assert response["Location"] == page("verification", run.pk)
+    html = get(boss, page("verification", run.pk))
+    assert "4 of 13 entries read (30 %)" in html
+    assert '<progress id="ledger-run-bar" max="13" value="4"' in html
+    step = reverse("admin:nucleus_ledger_verification_step", args=[run.pk])
+    assert f'data-step="{step}"' in html
+    html = get(boss, listing("stream"))
+    assert html.count("ledger-status--verifying") == 2
+    boss.post(start, {"mode": "full"})  # joined, and taken a step further
+    answer = boss.post(step, headers={"Accept": "application/json"}).json()
+    assert answer == {
+        "done": 10,
+        "total": 13,
+        "finished": False,
+        "moved": True,
+        "text": "10 of 13 entries read (76 %)",
+    }
+    assert get(boss, listing("stream")).count("ledger-status--verifying") == 1
+    for _ in range(2):  # as the button does without a script
+        response = boss.post(step, headers={"Accept": "text/html"}, follow=True)
+    assert badge(response.content.decode()) == "intact"
+    assert "Streams: 2, entries: 13." in said(response)[0][1]
+    assert "ledger-run" not in response.content.decode()
+    after = boss.post(step, headers={"Accept": "application/json"}).json()
+    assert (after["finished"], after["moved"]) == (True, False)
+    assert "ledger-status--verifying" not in get(boss, listing("stream"))
+
+
+def test_a_verification_is_cancelled(
+    boss: Client, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "ENTRIES", 4)
+    fill(10)
+    boss.post(reverse("admin:nucleus_ledger_stream_verify"))
+    run = Verification.objects.using(ledger).get()
+    cancel = reverse("admin:nucleus_ledger_verification_cancel", args=[run.pk])
+    html = boss.post(cancel, follow=True).content.decode()
+    assert badge(html) == "unknown"
+    assert "cancelled by carol, after 4 of 10 entries" in html
+    assert badge(get(boss, listing("stream"))) == "never"
+
+
+def test_one_stream_is_verified_from_its_page(boss: Client, ledger: str) -> None:
+    fill(3)
+    stream = fill(2, "others")[0].stream_id
+    html = get(boss, page("stream", stream))
+    assert f'<input type="hidden" name="stream" value="{stream}">' in html
+    start = reverse("admin:nucleus_ledger_stream_verify")
+    boss.post(start, {"stream": str(stream), "mode": "full"})
+    boss.post(start, {"stream": str(stream), "mode": "incremental"})
+    runs = Verification.objects.using(ledger).order_by("pk")
+    assert [(run.scope, run.mode, run.result, run.entries) for run in runs] == [
+        (["others"], "full", "intact", 2),
+        (["others"], "incremental", "intact_since", 1),
+    ]
+    assert "ledger-status--intact_since" in get(boss, page("verification", runs[1].pk))
+    for wrong in ("987654", "x", ""):
+        assert boss.post(start, {"stream": wrong}).status_code == 404
+    assert said(boss.post(start, {"mode": "quick"}, follow=True)) == [
+        ("error", "mode is neither 'full' nor 'incremental': 'quick'")
+    ]
+
+
+def test_steps_are_for_those_who_may_verify(
+    viewer: Client, ledger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "ENTRIES", 4)
+    fill(10)
+    run = stepping.begin(ledger)
+    html = get(viewer, page("verification", run.pk))
+    assert "Somebody who may verify takes it forward" in html
+    assert "<script src" not in html.partition("ledger-run")[2]
+    for name in ("step", "cancel"):
+        address = reverse(f"admin:nucleus_ledger_verification_{name}", args=[run.pk])
+        assert viewer.post(address).status_code == 403
+        assert viewer.get(address).status_code == 405
+    assert viewer.post(reverse("admin:nucleus_ledger_stream_verify")).status_code == 403
+    assert viewer.get(reverse("admin:nucleus_ledger_stream_verify")).status_code == 405
+    for address in (listing("stream"), page("stream", Stream.objects.get().pk)):
+        assert "ledger-verify" not in get(viewer, address)
+    assert stepping.progress(ledger, run.pk).done == 0
+
+
+def test_steps_of_no_run(boss: Client, ledger: str) -> None:
+    for name in ("step", "cancel"):
+        address = reverse(f"admin:nucleus_ledger_verification_{name}", args=[987654])
+        assert boss.post(address).status_code == 404
 
 
 def test_an_old_verification_is_stale_and_never_green(boss: Client) -> None:

@@ -18,7 +18,6 @@ class ReadOnlyAdmin(_ModelAdmin):
     """Lets those look who may, and nobody write."""
 
     show_full_result_count = False
-    change_form_template = "admin/nucleus_ledger/read_only_form.html"
 
     class Media:
         css: ClassVar = {"all": ["nucleus_ledger/admin.css"]}

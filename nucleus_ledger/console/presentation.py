@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
@@ -18,19 +18,20 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger import rowsource, verification
+from nucleus_ledger import rowsource, stepping, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.console import foldeddocument
 from nucleus_ledger.core import chain, hashing
 from nucleus_ledger.core.moments import age
 from nucleus_ledger.core.visible import visible, visible_json
-from nucleus_ledger.models import Entry, Finding, Stream, StreamStatus
+from nucleus_ledger.models import Entry, Finding, Stream, StreamStatus, Verification
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 SHOWN_CHARACTERS = 100_000
 SHOWN_FINDINGS = 200
+_STILL_MOVING = timedelta(minutes=1)
 # A shape and a word beside the colour: not everybody sees colours, and print has none.
 _BADGES = {
     "tampered": ("✖", _("Tampered")),
@@ -38,6 +39,16 @@ _BADGES = {
     "stale": ("◷", _("Stale")),
     "never": ("○", _("Never verified")),
     "intact": ("✔", _("Intact")),
+}
+
+
+_RESULTS = {
+    "tampered": _BADGES["tampered"],
+    "acknowledged": _BADGES["acknowledged"],
+    "intact": _BADGES["intact"],
+    "intact_since": ("✔", _("Intact since the one before")),
+    "unknown": ("?", _("Not known")),
+    "running": ("◔", _("Verifying")),
 }
 
 
@@ -86,12 +97,50 @@ def totals(streams: QuerySet[Stream]) -> list[tuple[str, SafeString, int]]:
     return [(name, badge_of(name), counted[name]) for name in _BADGES]
 
 
+def runs_under_way(using: str, now: datetime) -> list[Verification]:
+    """Return the verifications that go in steps and made one within the last minute or so."""
+    return list(
+        Verification.objects.using(using).filter(
+            result=Verification.Result.RUNNING,
+            lease__startswith=stepping.LEASE,
+            lease_until__gte=now - _STILL_MOVING,
+        )[:20]
+    )
+
+
+def under_way(stream: Stream, runs: Sequence[Verification]) -> Verification | None:
+    """Return the one of the runs that has the stream yet to read."""
+    status = status_of(stream)
+    done = status.verification_id if status else None
+    for run in runs:
+        if run.pk != done and (run.scope is None or stream.name in run.scope):
+            return run
+    return None
+
+
+def under_way_badge(run: Verification) -> SafeString:
+    return format_html(
+        ' <a class="ledger-status ledger-status--verifying" href="{}">'
+        '<span aria-hidden="true">◔</span> {}</a>',
+        verification_url(run.pk),
+        _t("Verifying"),
+    )
+
+
 def badge(status: StreamStatus | None) -> SafeString:
     return badge_of(status_name(status, datetime.now(UTC)))
 
 
+def result_badge(result: str) -> SafeString:
+    """Return a badge for what a run came to."""
+    return _badge(result, *_RESULTS[result])
+
+
 def badge_of(name: str) -> SafeString:
-    shape, word = _BADGES[name]
+    return _badge(name, *_BADGES[name])
+
+
+def _badge(name: str, shape: str, word: Any) -> SafeString:
     return format_html(
         '<span class="ledger-status ledger-status--{}">'
         '<span aria-hidden="true">{}</span> {}</span>',
@@ -159,8 +208,16 @@ def what_was_checked(stream: Stream) -> SafeString:
 
 
 def verification_link(key: Any) -> SafeString:
-    url = reverse("admin:nucleus_ledger_verification_change", args=[key])
-    return format_html('<a href="{}">{}</a>', url, _t("Verification %(key)s") % {"key": key})
+    text = _t("Verification %(key)s") % {"key": key}
+    return format_html('<a href="{}">{}</a>', verification_url(key), text)
+
+
+def verification_url(key: Any) -> str:
+    return reverse("admin:nucleus_ledger_verification_change", args=[key])
+
+
+def streams_url() -> str:
+    return reverse("admin:nucleus_ledger_stream_changelist")
 
 
 def stream_url(key: Any) -> str:

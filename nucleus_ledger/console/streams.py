@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
-from django.db import router
-from django.utils.html import format_html
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
-from nucleus_ledger import verification
-from nucleus_ledger.console import presentation
+from nucleus_ledger.console import presentation, running
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
 from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.visible import visible
@@ -22,16 +25,6 @@ from nucleus_ledger.models import Finding, Stream
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
-
-    from nucleus_ledger.core.report import Report
-
-_NAMED_STREAMS = 5  # in messages, which travel in a cookie
-_LEVELS = {
-    "intact": messages.SUCCESS,
-    "tampered": messages.ERROR,
-    "acknowledged": messages.WARNING,
-    "unknown": messages.WARNING,
-}
 
 
 class IntegrityFilter(admin.SimpleListFilter):
@@ -48,6 +41,16 @@ class IntegrityFilter(admin.SimpleListFilter):
         if name not in dict(presentation.status_words()):
             return queryset
         return queryset.filter(presentation.with_status(str(name), datetime.now(UTC)))
+
+
+class StreamList(ChangeList):
+    """The streams, each with the verification that is reading it just now."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        runs = presentation.runs_under_way(Stream.objects.db, datetime.now(UTC))
+        for stream in self.result_list:
+            stream.under_way = presentation.under_way(stream, runs)
 
 
 class StreamAdmin(ReadOnlyAdmin):
@@ -88,7 +91,9 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("integrity"), ordering="status__result")
     def status_word(self, stream: Stream) -> SafeString:
-        return presentation.badge(presentation.status_of(stream))
+        badge = presentation.badge(presentation.status_of(stream))
+        under_way = getattr(stream, "under_way", None)
+        return badge + presentation.under_way_badge(under_way) if under_way else badge
 
     @admin.display(description=_("verified"), ordering="status__verified_at")
     def verified(self, stream: Stream) -> str:
@@ -122,60 +127,48 @@ class StreamAdmin(ReadOnlyAdmin):
         found = Finding.objects.filter(verification_id=status.verification_id, stream=stream.name)
         return presentation.findings_table(found, payloads=shows_payloads(stream))
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return StreamList
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Stream]:
         streams: QuerySet[Stream] = super().get_queryset(request)
         return streams if is_list(request) else streams.select_related("status__verification")
 
     def has_verify_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("nucleus_ledger.verify_stream")
+        return running.may_verify(request)
 
     @admin.action(description=_("Verify selected streams"), permissions=["verify"])
-    def verify_selected(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
-        report = verification.verify(
-            router.db_for_write(Stream),  # a replica could not store what was found
-            list(queryset.values_list("name", flat=True)),
-            origin="admin",
-            user=request.user.get_username(),
-        )
-        for level, text in _said(report):
-            self.message_user(request, text, level)
+    def verify_selected(self, request: HttpRequest, queryset: QuerySet[Stream]) -> HttpResponse:
+        return running.start(request, list(queryset.values_list("name", flat=True)), "full")
+
+    def get_urls(self) -> list[Any]:
+        verify = self.admin_site.admin_view(require_POST(self.verify_view))
+        own = [path("verify/", verify, name="nucleus_ledger_stream_verify")]
+        return own + super().get_urls()
+
+    def verify_view(self, request: HttpRequest) -> HttpResponse:
+        """Start a verification of all streams, or of the one named by its key in `stream`."""
+        if not running.may_verify(request):
+            raise PermissionDenied
+        mode: Any = request.POST.get("mode", "full")
+        key = request.POST.get("stream")
+        if key is None:
+            return running.start(request, None, mode)
+        stream = get_object_or_404(Stream, pk=key) if key.isdecimal() else None
+        if stream is None:
+            raise Http404
+        return running.start(request, [stream.name], mode)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra: dict[str, Any] = {**(extra_context or {})}
         if self.has_view_permission(request):
             extra["ledger_totals"] = presentation.totals(Stream.objects.order_by())
+            extra["ledger_may_verify"] = running.may_verify(request)
         return super().changelist_view(request, extra)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
-        extra = {"ledger_links": [(presentation.entries_url(object_id), _t("Entries"), "")]}
+        extra = {
+            "ledger_links": [(presentation.entries_url(object_id), _t("Entries"), "")],
+            "ledger_may_verify": running.may_verify(request),
+        }
         return super().change_view(request, object_id, extra_context=extra)
-
-
-def _said(report: Report) -> list[tuple[int, str]]:
-    """Return what to tell the person who asked for a verification."""
-    numbers = {
-        "entries": report.entries,
-        "streams": len(report.streams),
-        "findings": report.findings_total,
-        "trouble": "; ".join(report.errors) or _t("there was no entry to read"),
-    }
-    words = {
-        "intact": _t("Intact: nothing found. Streams: %(streams)s, entries: %(entries)s."),
-        "acknowledged": _t(
-            "Acknowledged: every finding is on record already. Findings: %(findings)s."
-        ),
-        "tampered": _t("Tampered. Findings: %(findings)s."),
-    }
-    text = words.get(report.result, _t("It could not be told: %(trouble)s.")) % numbers
-    link = presentation.verification_link(report.verification) if report.verification else ""
-    said: list[tuple[int, str]] = [
-        (_LEVELS.get(report.result, messages.WARNING), format_html("{} {}", text, link))
-    ]
-    broken = [stream for stream in report.streams if stream.result == "tampered"]
-    for stream in broken[:_NAMED_STREAMS]:
-        found = presentation.in_short(stream.findings, stream.findings_total)
-        # The admin capitalises a message: a name must not stand first in it.
-        text = _t("Stream %(name)s: %(found)s") % {"name": stream.name, "found": found}
-        said.append((messages.ERROR, visible(text)))
-    said.extend((messages.WARNING, visible(text)) for text in report.warnings[:_NAMED_STREAMS])
-    return said

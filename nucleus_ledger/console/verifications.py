@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseRedirect, JsonResponse
+from django.urls import path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 
-from nucleus_ledger.console import presentation
+from nucleus_ledger import stepping
+from nucleus_ledger.console import presentation, running
 from nucleus_ledger.console.base import ReadOnlyAdmin, shows_payloads
 from nucleus_ledger.core.visible import visible
+from nucleus_ledger.errors import NotFound
 from nucleus_ledger.models import Finding, Verification
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
 
 
 class VerificationAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "result",
+        "result_badge",
         "findings_total",
         "entries",
         "streams",
@@ -28,7 +40,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     list_filter = ("result", "mode", "origin")
     ordering = ("-pk",)
     fields = (
-        "result",
+        "outcome",
         "started_at",
         "finished_at",
         "origin",
@@ -43,6 +55,15 @@ class VerificationAdmin(ReadOnlyAdmin):
         "shown_warnings",
     )
     readonly_fields = fields
+
+    @admin.display(description=_("result"))
+    def outcome(self, run: Verification) -> SafeString:
+        badge = presentation.result_badge(run.result)
+        return format_html("{} {}", badge, running.outcome(run))
+
+    @admin.display(description=_("result"), ordering="result")
+    def result_badge(self, run: Verification) -> SafeString:
+        return presentation.result_badge(run.result)
 
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
@@ -66,3 +87,50 @@ class VerificationAdmin(ReadOnlyAdmin):
     def findings_list(self, run: Verification) -> SafeString | str:
         found = Finding.objects.filter(verification_id=run.pk)
         return presentation.findings_table(found, payloads=shows_payloads(run))
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may verify may see what came of it."""
+        return super().has_view_permission(request, obj) or running.may_verify(request)
+
+    def get_urls(self) -> list[Any]:
+        own = []
+        for name, view in (("step", self.step_view), ("cancel", self.cancel_view)):
+            wrapped = self.admin_site.admin_view(require_POST(view))
+            url_name = f"nucleus_ledger_verification_{name}"
+            own.append(path(f"<int:key>/{name}/", wrapped, name=url_name))
+        return own + super().get_urls()
+
+    def step_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Take a run one step forward; with a script's answer for a script."""
+        if not running.may_verify(request):
+            raise PermissionDenied
+        try:
+            progress = stepping.step(running.database(), key)
+        except NotFound:
+            raise Http404 from None
+        if request.accepts("text/html"):
+            return running.go_on(request, progress)
+        if progress.finished and progress.moved:
+            running.go_on(request, progress)  # for the page that the script loads then
+        return JsonResponse(running.as_json(progress))
+
+    def cancel_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        if not running.may_verify(request):
+            raise PermissionDenied
+        try:
+            run = stepping.cancel(running.database(), key, request.user.get_username())
+        except NotFound:
+            raise Http404 from None
+        return HttpResponseRedirect(presentation.verification_url(run.pk))
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
+        extra: dict[str, Any] = {}
+        run = self.get_object(request, object_id)
+        if run is not None and run.result == run.Result.RUNNING and stepping.is_stepped(run):
+            progress = stepping.progress(running.database(), run.pk)
+            extra = {
+                "ledger_progress": progress,
+                "ledger_progress_text": running.in_words(progress),
+                "ledger_may_verify": running.may_verify(request),
+            }
+        return super().change_view(request, object_id, extra_context=extra)
