@@ -140,18 +140,18 @@ def orphan_reports(using: str) -> list[StreamReport]:
     return [_orphan_report(orphan) for orphan in rowsource.find_orphans(connections[using])]
 
 
-def judge_entry(using: str, stream_id: int, sequence: int) -> list[Finding] | None:
-    """Judge one entry and its link to the one before it, at this moment; nothing is stored.
+def judge_entries(using: str, stream_id: int, low: int, high: int) -> list[Finding] | None:
+    """Judge low <= sequence < high and their link to what is before, at this moment.
 
-    Returns what a full verification would find at that place, and None where there is no such
-    stream. It says nothing of any other entry, of the head, or of what stood here before.
+    Returns what a full verification would find there, and None where there is no such stream.
+    Nothing is stored. It says nothing of other entries, of the head, or of what stood here before.
     """
     stored = rowsource.read_heads(connections[using], ids=[stream_id])
     if not stored:
         return None
     plan = Plan(stream_id, stored[0].head)
     options = Options(conf.accepted_ledgers, conf.max_stored_findings)
-    return list(check_range(using, plan, options, sequence, sequence + 1).findings)
+    return list(check_range(using, plan, options, low, high).findings)
 
 
 def refuse_unknown(names: Sequence[str] | None, there: set[str]) -> None:

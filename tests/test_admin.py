@@ -145,7 +145,7 @@ def test_the_action_verifies_and_says_what_it_found(boss: Client, ledger: str) -
     assert badge(response.content.decode()) == "intact"
     html = get(boss, listing("stream"))
     assert badge(html) == "intact"
-    assert "s ago" in html
+    assert "0\xa0minutes ago" in html
     assert f'title="{head}"' in html
     fill(2)
     assert '<td class="field-since">2</td>' in get(boss, listing("stream"))
@@ -295,7 +295,7 @@ def test_an_old_verification_is_stale_and_never_green(boss: Client) -> None:
     StreamStatus.objects.update(verified_at=then)
     html = get(boss, listing("stream"))
     assert badge(html) == "stale"
-    assert "8 d ago" in html
+    assert "1\xa0week ago" in html
     StreamStatus.objects.update(result="tampered")
     assert badge(get(boss, listing("stream"))) == "tampered"
     StreamStatus.objects.update(result="acknowledged")
@@ -304,7 +304,7 @@ def test_an_old_verification_is_stale_and_never_green(boss: Client) -> None:
                                 full_at=then - timedelta(days=30))  # fmt: skip
     html = get(boss, listing("stream"))
     assert badge(html) == "stale"  # only incremental runs since
-    assert re.search(r"\d+ s ago, in full 38 d ago", html)
+    assert "0\xa0minutes ago, in full 1\xa0month ago" in html
 
 
 def test_the_head_row_does_not_speak_for_itself(boss: Client, ledger: str) -> None:
@@ -704,7 +704,7 @@ def test_lists_cost_the_same_whatever_their_size(boss: Client, ledger: str) -> N
 
     for number in range(3):
         fill(1, f"s{number:03}")
-    fill(2, "s000")
+    fill(20, "s000")
     verify(boss, "s000", "s001", "s002")
     few = costs()
     for number in range(3, 100):
@@ -712,8 +712,8 @@ def test_lists_cost_the_same_whatever_their_size(boss: Client, ledger: str) -> N
     fill(200, "s000")
     verify(boss, *(f"s{number:03}" for number in range(100)))
     assert costs() == few
-    assert max(few[:-2]) <= 6
-    assert max(few) <= 11
+    assert max(few[:-3]) <= 6
+    assert max(few) <= 16
 
 
 def test_findings_are_listed_in_bounded_queries(boss: Client, ledger: str) -> None:

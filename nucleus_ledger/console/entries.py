@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger.console import presentation
+from nucleus_ledger.console import badges, findings, neighbourhood, parts, presentation
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, is_number, shows_payloads
-from nucleus_ledger.core.moments import age, moment
+from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Entry, Stream, StreamStatus
 
@@ -62,6 +62,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "time",
         "verified",
         "checked_now",
+        "chain",
         "payload_text",
         "meta_text",
         "whole_hash",
@@ -80,9 +81,7 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("stream"))
     def stream_link(self, entry: Entry) -> SafeString:
-        return format_html(
-            '<a href="{}">{}</a>', presentation.stream_url(entry.stream_id), entry.stream
-        )
+        return format_html('<a href="{}">{}</a>', parts.stream_url(entry.stream_id), entry.stream)
 
     @admin.display(description=_("time"))
     def time(self, entry: Entry) -> str:
@@ -90,51 +89,56 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("hash"))
     def short_hash(self, entry: Entry) -> SafeString | str:
-        return presentation.short_hash(entry.hash)
+        return parts.short_hash(entry.hash)
 
     @admin.display(description=_("hash"))
     def whole_hash(self, entry: Entry) -> SafeString | str:
-        return presentation.whole_hash(entry.hash)
+        return parts.whole_hash(entry.hash)
 
     @admin.display(description=_("payload"))
     def payload_text(self, entry: Entry) -> SafeString | str:
         if not shows_payloads(entry):
-            return presentation.hidden_payload()
+            return parts.hidden_payload()
         return presentation.document(entry.payload)
 
     @admin.display(description=_("meta"))
     def meta_text(self, entry: Entry) -> SafeString | str:
         if not shows_payloads(entry):
-            return presentation.hidden_payload()
+            return parts.hidden_payload()
         return "–" if entry.meta is None else presentation.document(entry.meta)
 
     @admin.display(description=_("canonical text"))
     def canonical_text(self, entry: Entry) -> SafeString | str:
         if not shows_payloads(entry):
-            return presentation.hidden_payload()
+            return parts.hidden_payload()
         return presentation.stored_text(str(entry.serialized))
 
     @admin.display(description=_("previous hash"))
     def previous(self, entry: Entry) -> SafeString | str:
         if entry.prev_hash is None:
             return _t("none: this is the first entry")
-        return presentation.whole_hash(entry.prev_hash)
+        return parts.whole_hash(entry.prev_hash)
 
     @admin.display(description=_("verification"))
     def verified(self, entry: Entry) -> SafeString | str:
         status = StreamStatus.objects.filter(stream_id=entry.stream_id).first()
         if status is None or not is_number(entry.sequence) or entry.sequence >= status.length:
             return _t("No verification has read this entry yet.")
-        when = age(status.verified_at, datetime.now(UTC))
-        return format_html(
-            "{} {}", presentation.badge(status), _t("its stream, %(age)s") % {"age": when}
-        )
+        when = parts.ago(status.verified_at, datetime.now(UTC))
+        return format_html("{} {}", badges.badge(status), _t("its stream, %(age)s") % {"age": when})
 
     @admin.display(description=_("checked now"))
     def checked_now(self, entry: Entry) -> SafeString | str:
         if not is_number(entry.sequence):
             return _t("It has no place in the chain: its sequence is not a number.")
-        return presentation.checked_now(entry, payloads=shows_payloads(entry))
+        return findings.checked_now(entry, payloads=shows_payloads(entry))
+
+    @admin.display(description=_("its place in the chain"))
+    def chain(self, entry: Entry) -> SafeString | str:
+        if not is_number(entry.sequence):
+            return "–"
+        stream = Stream.objects.filter(pk=entry.stream_id).first()
+        return "–" if stream is None else neighbourhood.draw(stream, entry.sequence)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return EntryList
@@ -191,4 +195,4 @@ class EntryAdmin(ReadOnlyAdmin):
         }
         found = Entry.objects.filter(stream_id=entry.stream_id, sequence__in=list(labels))
         rows = found.order_by("sequence").values_list("sequence", "pk")
-        return [(presentation.entry_url(key), *labels[sequence]) for sequence, key in rows]
+        return [(parts.entry_url(key), *labels[sequence]) for sequence, key in rows]

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 
 from nucleus_ledger import statuses, stepping
-from nucleus_ledger.console import presentation
+from nucleus_ledger.console import findings, parts
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.models import Stream, Verification
@@ -49,7 +49,7 @@ def start(
         run = stepping.begin(using, streams, mode=mode, user=request.user.get_username())
     except (InvalidData, NotFound) as exc:
         messages.error(request, visible(str(exc)))
-        return HttpResponseRedirect(presentation.streams_url())
+        return HttpResponseRedirect(parts.streams_url())
     return go_on(request, stepping.step(using, run.pk))
 
 
@@ -58,7 +58,7 @@ def go_on(request: HttpRequest, progress: stepping.Progress) -> HttpResponse:
     if progress.finished and progress.moved:
         for level, text in said(progress.run):
             messages.add_message(request, level, text)
-    return HttpResponseRedirect(presentation.verification_url(progress.run.pk))
+    return HttpResponseRedirect(parts.verification_url(progress.run.pk))
 
 
 def in_words(progress: stepping.Progress) -> str:
@@ -83,14 +83,14 @@ def as_json(progress: stepping.Progress) -> dict[str, Any]:
 
 def said(run: Verification) -> list[tuple[int, str]]:
     """Return what to tell the person who drove a run to its end."""
-    text = format_html("{} {}", outcome(run), presentation.verification_link(run.pk))
+    text = format_html("{} {}", outcome(run), parts.verification_link(run.pk))
     told: list[tuple[int, str]] = [(_LEVELS.get(run.result, messages.WARNING), text)]
     by_stream: dict[str, list[Any]] = {}
     if run.result == Verification.Result.TAMPERED:
         for finding in statuses.stored_findings(str(run._state.db), run.pk, most=200):
             by_stream.setdefault(finding.stream, []).append(finding)
-    for name, findings in list(by_stream.items())[:_NAMED_STREAMS]:
-        found = presentation.in_short(findings, len(findings))
+    for name, found_there in list(by_stream.items())[:_NAMED_STREAMS]:
+        found = findings.in_short(found_there, len(found_there))
         # The admin capitalises a message: a name must not stand first in it.
         words = _t("Stream %(name)s: %(found)s") % {"name": name, "found": found}
         told.append((messages.ERROR, visible(words)))

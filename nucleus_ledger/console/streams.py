@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,19 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from nucleus_ledger.console import presentation, running
-from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
+from nucleus_ledger.console import (
+    badges,
+    chart,
+    findings,
+    neighbourhood,
+    parts,
+    presentation,
+    running,
+)
+from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, is_number, shows_payloads
 from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.visible import visible
-from nucleus_ledger.models import Finding, Stream
+from nucleus_ledger.models import Finding, Stream, Verification
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -34,13 +43,13 @@ class IntegrityFilter(admin.SimpleListFilter):
     parameter_name = "integrity"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return presentation.status_words()
+        return badges.status_words()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Stream]) -> QuerySet[Stream]:
         name = self.value()
-        if name not in dict(presentation.status_words()):
+        if name not in dict(badges.status_words()):
             return queryset
-        return queryset.filter(presentation.with_status(str(name), datetime.now(UTC)))
+        return queryset.filter(badges.with_status(str(name), datetime.now(UTC)))
 
 
 class StreamList(ChangeList):
@@ -48,9 +57,9 @@ class StreamList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        runs = presentation.runs_under_way(Stream.objects.db, datetime.now(UTC))
+        runs = badges.runs_under_way(Stream.objects.db, datetime.now(UTC))
         for stream in self.result_list:
-            stream.under_way = presentation.under_way(stream, runs)
+            stream.under_way = badges.under_way(stream, runs)
 
 
 class StreamAdmin(ReadOnlyAdmin):
@@ -74,6 +83,9 @@ class StreamAdmin(ReadOnlyAdmin):
         "status_word",
         "what_was_checked",
         "latest_findings",
+        "growth",
+        "chain",
+        "history",
         "since",
         "length",
         "last_entry",
@@ -91,9 +103,9 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("integrity"), ordering="status__result")
     def status_word(self, stream: Stream) -> SafeString:
-        badge = presentation.badge(presentation.status_of(stream))
+        badge = badges.badge(badges.status_of(stream))
         under_way = getattr(stream, "under_way", None)
-        return badge + presentation.under_way_badge(under_way) if under_way else badge
+        return badge + badges.under_way_badge(under_way) if under_way else badge
 
     @admin.display(description=_("verified"), ordering="status__verified_at")
     def verified(self, stream: Stream) -> str:
@@ -109,11 +121,11 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("head"))
     def head(self, stream: Stream) -> SafeString | str:
-        return presentation.short_hash(stream.head_hash) or "–"
+        return parts.short_hash(stream.head_hash) or "–"
 
     @admin.display(description=_("head"))
     def whole_head(self, stream: Stream) -> SafeString | str:
-        return presentation.whole_hash(stream.head_hash) or "–"
+        return parts.whole_hash(stream.head_hash) or "–"
 
     @admin.display(description=_("what was checked"))
     def what_was_checked(self, stream: Stream) -> SafeString:
@@ -121,11 +133,36 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("findings"))
     def latest_findings(self, stream: Stream) -> SafeString | str:
-        status = presentation.status_of(stream)
-        if status is None or not status.verification_id:
+        found = _findings_of(stream)
+        if found is None:
             return "–"
-        found = Finding.objects.filter(verification_id=status.verification_id, stream=stream.name)
-        return presentation.findings_table(found, payloads=shows_payloads(stream))
+        return findings.table_of_stored(found, payloads=shows_payloads(stream))
+
+    @admin.display(description=_("entries over time"))
+    def growth(self, stream: Stream) -> SafeString:
+        found = _findings_of(stream)
+        marked = [] if found is None else list(found.order_by("pk")[: chart.SHOWN_FINDINGS])
+        return chart.draw(stream, badges.status_of(stream), _runs_of(stream), marked)
+
+    @admin.display(description=_("the chain"))
+    def chain(self, stream: Stream) -> SafeString | str:
+        if not is_number(stream.length) or not stream.length:
+            return "–"
+        around = getattr(stream, "around", "")
+        head = stream.length - 1
+        sequence = min(int(around), head) if re.fullmatch(r"\d{1,18}", around) else head
+        return neighbourhood.draw(stream, sequence) + neighbourhood.steps(stream, sequence)
+
+    @admin.display(description=_("verifications"))
+    def history(self, stream: Stream) -> SafeString | str:
+        return presentation.history(stream, _runs_of(stream))
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the stream, which knows around which of its entries the chain is to be drawn."""
+        stream = super().get_object(request, *args, **kwargs)
+        if stream is not None:
+            stream.around = request.GET.get("around", "")
+        return stream
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return StreamList
@@ -162,13 +199,29 @@ class StreamAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra: dict[str, Any] = {**(extra_context or {})}
         if self.has_view_permission(request):
-            extra["ledger_totals"] = presentation.totals(Stream.objects.order_by())
+            extra["ledger_totals"] = badges.totals(Stream.objects.order_by())
             extra["ledger_may_verify"] = running.may_verify(request)
         return super().changelist_view(request, extra)
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
         extra = {
-            "ledger_links": [(presentation.entries_url(object_id), _t("Entries"), "")],
+            "ledger_links": [(parts.entries_url(object_id), _t("Entries"), "")],
             "ledger_may_verify": running.may_verify(request),
         }
         return super().change_view(request, object_id, extra_context=extra)
+
+
+def _findings_of(stream: Stream) -> QuerySet[Finding] | None:
+    """Return what the verification behind a stream's status found in it."""
+    status = badges.status_of(stream)
+    if status is None or not status.verification_id:
+        return None
+    return Finding.objects.filter(verification_id=status.verification_id, stream=stream.name)
+
+
+def _runs_of(stream: Any) -> list[Verification]:
+    """Return the stream's verifications, asked for once a page."""
+    if not hasattr(stream, "runs"):
+        stream.runs = presentation.runs_of(stream)
+    runs: list[Verification] = stream.runs
+    return runs

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from nucleus_ledger import stepping
-from nucleus_ledger.console import presentation, running
+from nucleus_ledger.console import badges, findings, parts, running
 from nucleus_ledger.console.base import ReadOnlyAdmin, shows_payloads
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import NotFound
@@ -58,12 +58,12 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("result"))
     def outcome(self, run: Verification) -> SafeString:
-        badge = presentation.result_badge(run.result)
+        badge = badges.result_badge(run.result)
         return format_html("{} {}", badge, running.outcome(run))
 
     @admin.display(description=_("result"), ordering="result")
     def result_badge(self, run: Verification) -> SafeString:
-        return presentation.result_badge(run.result)
+        return badges.result_badge(run.result)
 
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
@@ -86,7 +86,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("what was found"))
     def findings_list(self, run: Verification) -> SafeString | str:
         found = Finding.objects.filter(verification_id=run.pk)
-        return presentation.findings_table(found, payloads=shows_payloads(run))
+        return findings.table_of_stored(found, payloads=shows_payloads(run))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may verify may see what came of it."""
@@ -121,7 +121,7 @@ class VerificationAdmin(ReadOnlyAdmin):
             run = stepping.cancel(running.database(), key, request.user.get_username())
         except NotFound:
             raise Http404 from None
-        return HttpResponseRedirect(presentation.verification_url(run.pk))
+        return HttpResponseRedirect(parts.verification_url(run.pk))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
         extra: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.models import Sum
 
 from nucleus_ledger import guards
-from nucleus_ledger.console import presentation
+from nucleus_ledger.console import badges
 from nucleus_ledger.models import Stream, Verification
 
 register = template.Library()
@@ -27,7 +27,7 @@ def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
     sums = streams.aggregate(entries=Sum("length"), verified=Sum("status__length"))
     entries = sums["entries"] or 0
     return {
-        "totals": presentation.totals(streams),
+        "totals": badges.totals(streams),
         "entries": entries,
         "since": entries - (sums["verified"] or 0),
         "full": Verification.objects.filter(mode="full", scope__isnull=True)

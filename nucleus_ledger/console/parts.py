@@ -1,0 +1,96 @@
+"""Pieces of the ledger's pages: addresses, hashes, text. What comes from the ledger is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _t
+
+from nucleus_ledger.core.visible import visible
+
+SHOWN_CHARACTERS = 100_000
+
+
+def verification_link(key: Any) -> SafeString:
+    text = _t("Verification %(key)s") % {"key": key}
+    return format_html('<a href="{}">{}</a>', verification_url(key), text)
+
+
+def verification_url(key: Any) -> str:
+    return reverse("admin:nucleus_ledger_verification_change", args=[key])
+
+
+def streams_url() -> str:
+    return reverse("admin:nucleus_ledger_stream_changelist")
+
+
+def stream_url(key: Any) -> str:
+    return reverse("admin:nucleus_ledger_stream_change", args=[quote(key)])
+
+
+def entry_url(key: str) -> str:
+    return reverse("admin:nucleus_ledger_entry_change", args=[quote(key)])
+
+
+def entries_url(stream_id: Any) -> str:
+    query = urlencode({"stream__id__exact": stream_id})
+    return f"{reverse('admin:nucleus_ledger_entry_changelist')}?{query}"
+
+
+def short_hash(value: str | None) -> SafeString | str:
+    """Return the beginning of a hash; the whole of it is its title."""
+    if not value:
+        return ""
+    return format_html('<span class="ledger-hash" title="{}">{}…</span>', value, value[:12])
+
+
+def whole_hash(value: str | None) -> SafeString | str:
+    return (
+        format_html('<code class="ledger-hash ledger-hash--whole">{}</code>', visible(value))
+        if value
+        else ""
+    )
+
+
+def preformatted(text: str) -> SafeString:
+    left = len(text) - SHOWN_CHARACTERS
+    if left > 0:
+        text = text[:SHOWN_CHARACTERS] + _t("… (%(left)s more characters)") % {"left": left}
+    return format_html('<pre class="ledger-document">{}</pre>', text)
+
+
+def paragraphs(texts: Iterable[str]) -> SafeString:
+    lines = format_html_join("", "<p>{}</p>", ((text,) for text in texts))
+    return format_html('<div class="ledger-words">{}</div>', lines)
+
+
+def at_time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def hidden_payload() -> str:
+    return _t("Hidden: you lack the permission to view payloads.")
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """Return how long ago something was, in its largest unit."""
+    return _t("%(time)s ago") % {"time": timesince(time, now, depth=1)}
+
+
+def table(columns: Iterable[Any], rows: SafeString) -> SafeString:
+    """Return a table that scrolls by itself where the page is too narrow for it."""
+    head = format_html_join("", '<th scope="col">{}</th>', ((label,) for label in columns))
+    return format_html(
+        '<div class="ledger-table"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        "</div>",
+        head,
+        rows,
+    )
