@@ -108,8 +108,8 @@ def badge(html: str) -> str:
     return found[1]
 
 
-def text_of(html: str, field: str) -> str:
-    """Return the words that a field shows, without their tags."""
+def field_of(html: str, field: str) -> str:
+    """Return what a field shows."""
     row = re.search(
         rf'<div class="form-row field-{field}">(.*?)(?=<div class="form-row|</fieldset>)',
         html,
@@ -118,7 +118,13 @@ def text_of(html: str, field: str) -> str:
     assert row, field
     shown = re.search(r'<div class="readonly">(.*)</div>', row[1], re.S)
     assert shown, field
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", shown[1])).split()).replace(" :", ":")
+    return shown[1]
+
+
+def text_of(html: str, field: str) -> str:
+    """Return the words that a field shows, without their tags."""
+    words = re.sub(r"<[^>]+>", " ", field_of(html, field))
+    return " ".join(unescape(words).split()).replace(" :", ":")
 
 
 # What it shows
@@ -466,6 +472,94 @@ def test_searches(boss: Client) -> None:
     assert found(q="#1", **in_stream) == [entries[1].hash, entries[0].hash]
     assert found(q=other.hash, **in_stream) == []
     assert "Entries of things" in get(boss, listing("entry"), **in_stream)
+
+
+def test_a_time_is_searched_within_a_stream(boss: Client) -> None:
+    begin = 1_700_000_000_000  # 2023-11-14 22:13:20 UTC
+    day = 86_400_000
+    for number in range(5):
+        fill(1, timestamp=begin + number * day)
+    entries = list(Entry.objects.order_by("sequence"))
+    in_stream = {"stream__id__exact": entries[0].stream_id}
+
+    def found(term: str) -> list[int]:
+        html = get(boss, listing("entry"), q=term, **in_stream)
+        return [int(number) for number in re.findall(r"/change/[^\"]*\">#(\d+)</a>", html)]
+
+    assert found("2023-11-15") == [1]
+    assert found("2023-11-15 22:13") == [1]
+    assert found("2023-11-15 22:14") == []
+    assert found("2023-11-15..2023-11-17") == [3, 2, 1]
+    assert found("2023-11-17..") == [4, 3]
+    assert found("..2023-11-15") == [1, 0]
+    response = boss.get(listing("entry"), {"q": "2023-11-15"})
+    assert [level for level, _text in said(response)] == ["warning"]
+    assert "/change/?" not in response.content.decode()
+
+
+# What is drawn
+
+
+def test_a_chart_and_the_chain_are_drawn(boss: Client, ledger: str) -> None:
+    for number in range(8):
+        fill(1, timestamp=1_700_000_000_000 + number * 1000)
+    stream = Stream.objects.get().pk
+    verify(boss, "things")
+    guards.remove(connections[ledger])
+    sql(ledger, f"UPDATE {TABLE} SET record_id = 'forged' WHERE sequence = 3")
+    sql(ledger, f"DELETE FROM {TABLE} WHERE sequence = 5")
+    verify(boss, "things")
+    html = get(boss, page("stream", stream))
+    chart = field_of(html, "growth")
+    assert 'aria-label="8 entries from 11/14/2023' in chart
+    points = re.search(r'<polyline class="ledger-line" points="([^"]*)"', chart)
+    assert points
+    assert len(points[1].split()) == 7
+    assert "field_mismatch #3" in chart
+    assert "sequence_gap #5" in chart
+    assert chart.count('class="ledger-run-mark"') == 2
+    chain = field_of(html, "chain")
+    assert re.findall(r"<strong>#(\d+)</strong>", chain) == ["5", "6", "7"]
+    assert chain.count("ledger-link--broken") == 1
+    assert "missing" in chain
+    assert '?around=0">first #0</a>' in chain
+    chain = field_of(get(boss, page("stream", stream), around="2"), "chain")
+    assert re.findall(r"<strong>#(\d+)</strong>", chain) == ["0", "1", "2", "3", "4"]
+    assert "ledger-link--broken" not in chain
+    assert chain.count("ledger-block--broken") == 1
+    assert "field_mismatch" in chain
+    runs = field_of(html, "history")
+    assert runs.index("findings: 2") < runs.index("ledger-status--intact")
+    for odd in ("x", "-1", "9" * 30, "1e3", ""):
+        assert "<strong>#7</strong>" in get(boss, page("stream", stream), around=odd)
+    entry = Entry.objects.get(sequence=3)
+    assert "ledger-block--chosen ledger-block--broken" in get(boss, page("entry", entry.pk))
+
+
+def test_nothing_is_drawn_of_nothing(boss: Client, ledger: str) -> None:
+    empty = Stream.objects.create(name="empty")
+    html = get(boss, page("stream", empty.pk))
+    assert "Two entries or more make a chart." in html
+    assert text_of(html, "history").endswith("–")
+
+
+def test_a_run_says_nothing_good_of_a_stream_that_it_did_not_read(boss: Client) -> None:
+    fill(1)
+    stream = fill(1, "others")[0].stream_id
+    verify(boss, "things")
+    assert text_of(get(boss, page("stream", stream)), "history").endswith("–")
+
+
+def test_what_differs_in_a_document_is_named(boss: Client, ledger: str) -> None:
+    fill(2, payload={"cents": 100, "lines": [{"n": 1}, {"n": 2}]})
+    guards.remove(connections[ledger])
+    cast = "::jsonb" if ledger == "postgres" else ""
+    changed = '{"cents":100,"lines":[{"n":1},{"n":7}],"<b>":1}'
+    sql(ledger, f"UPDATE {TABLE} SET payload = %s{cast} WHERE sequence = 1", [changed])
+    html = verify(boss, "things").content.decode()
+    assert "<code>payload.lines[1].n</code>: <del>2</del>" in html
+    assert "<ins>7</ins>" in html
+    assert "<code>payload[&#x27;&lt;b&gt;&#x27;]</code>: <del>nothing</del>" in html
 
 
 # Hostile content

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
+from django.db import connections
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from nucleus_ledger import timesearch
 from nucleus_ledger.console import badges, findings, neighbourhood, parts, presentation
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, is_number, shows_payloads
-from nucleus_ledger.core.moments import moment
+from nucleus_ledger.core.moments import moment, span
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Entry, Stream, StreamStatus
 
@@ -54,7 +56,10 @@ class EntryAdmin(ReadOnlyAdmin):
     paginator = BoundedPaginator
     sortable_by = ()
     search_fields = ("record_id",)
-    search_help_text = _("An exact record id, a whole hash, or # and a sequence.")
+    search_help_text = _(
+        "An exact record id, a whole hash, # and a sequence, or within a stream a time in UTC: "
+        "2026-11-24, 2026-11-24 08:30, 2026-11-24..2026-11-26."
+    )
     fields = (
         "stream_link",
         "place",
@@ -162,7 +167,24 @@ class EntryAdmin(ReadOnlyAdmin):
             # Within one stream from there backwards: so that one can leaf through all of it.
             exact = "sequence__lte" if _STREAM_FILTER in request.GET else "sequence"
             found = in_streams.filter(**{exact: int(term[1:])})
+        elif (times := span(term)) and not found.exists():
+            found = self._in_time(request, queryset, *times)
         return found, False
+
+    def _in_time(
+        self, request: HttpRequest, queryset: QuerySet[Entry], start: int | None, end: int | None
+    ) -> QuerySet[Entry]:
+        """Find a time within one stream, where it never goes back: no index of times is needed."""
+        stream = _stream_of(request)
+        if stream is None:
+            messages.warning(request, _t("Times are searched within a stream: choose one first."))
+            return queryset.none()
+        connection = connections[queryset.db]
+        for bound, lookup in ((start, "sequence__gte"), (end, "sequence__lt")):
+            if bound is not None:
+                sequence = timesearch.first_at_or_after(connection, stream.name, bound)
+                queryset = queryset.filter(**{lookup: sequence})
+        return queryset
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
         queryset: QuerySet[Entry] = super().get_queryset(request)
@@ -172,8 +194,7 @@ class EntryAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra = {**(extra_context or {}), "limit": LISTED_ENTRIES}
-        key = request.GET.get(_STREAM_FILTER, "")
-        stream = Stream.objects.filter(pk=key).first() if re.fullmatch(r"\d{1,18}", key) else None
+        stream = _stream_of(request)
         if stream is not None:
             extra["title"] = _t("Entries of %(stream)s") % {"stream": stream}
         return super().changelist_view(request, extra)
@@ -196,3 +217,9 @@ class EntryAdmin(ReadOnlyAdmin):
         found = Entry.objects.filter(stream_id=entry.stream_id, sequence__in=list(labels))
         rows = found.order_by("sequence").values_list("sequence", "pk")
         return [(parts.entry_url(key), *labels[sequence]) for sequence, key in rows]
+
+
+def _stream_of(request: HttpRequest) -> Stream | None:
+    """Return the stream that a list of entries was narrowed to."""
+    key = request.GET.get(_STREAM_FILTER, "")
+    return Stream.objects.filter(pk=key).first() if re.fullmatch(r"\d{1,18}", key) else None

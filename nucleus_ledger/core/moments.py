@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(:\d\d)?)?")
 
 
 def moment(milliseconds: int | None) -> str:
@@ -24,3 +27,36 @@ def age(since: datetime, now: datetime) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return f"{seconds} s ago"
+
+
+def span(text: str) -> tuple[int | None, int | None] | None:
+    """Read a span of time in UTC and return it as start <= ms < end; None if it is none.
+
+    `2026-11-24` is a day, `2026-11-24 08:30` a minute, and `2026-11-24..2026-11-26 08:30` goes from
+    the beginning of the one to the end of the other; either may be left out.
+    """
+    first, dots, last = (part.strip() for part in text.partition(".."))
+    if not dots:
+        last = first
+    if not (first or last):
+        return None
+    sides = [_unit(part) if part else (None, None) for part in (first, last)]
+    if None in sides:
+        return None
+    (start, _), (_, end) = sides  # type: ignore[misc]
+    return start, end
+
+
+def _unit(text: str) -> tuple[int | None, int | None] | None:
+    """Return the beginning and the end of a day, a minute or a second."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return None
+    day, minute, second = match.groups(default="")
+    length = timedelta(seconds=1) if second else timedelta(minutes=1) if minute else timedelta(1)
+    try:
+        start = datetime.fromisoformat(f"{day}T{minute or '00:00'}{second}+00:00")
+        end = start + length
+    except (ValueError, OverflowError):
+        return None
+    return int(start.timestamp() * 1000), int(end.timestamp() * 1000)
