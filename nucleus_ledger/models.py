@@ -181,11 +181,22 @@ class Verification(models.Model):
         TAMPERED = "tampered", _("tampered")
         UNKNOWN = "unknown", _("unknown")
 
+    class Mode(models.TextChoices):
+        FULL = "full", _("full")
+        INCREMENTAL = "incremental", _("incremental")
+
+    class Origin(models.TextChoices):
+        ACKNOWLEDGE = "acknowledge", _("acknowledgement")
+        ADMIN = "admin", _("admin")
+        API = "api", _("code of the site")
+        COMMAND = "command", _("command")
+        STARTUP = "startup", _("start of a server")
+
     started_at = models.DateTimeField(_("started"))
     finished_at = models.DateTimeField(_("finished"), null=True)
-    origin = models.CharField(_("started by"), max_length=20)
+    origin = models.CharField(_("started by"), max_length=20, choices=Origin.choices)
     user = models.CharField(_("user"), max_length=200, blank=True)
-    mode = models.CharField(_("mode"), max_length=20)
+    mode = models.CharField(_("mode"), max_length=20, choices=Mode.choices)
     scope = models.JSONField(_("streams asked for"), null=True)
     deep = models.BooleanField(_("deep"), default=False)
     validated = models.BooleanField(_("validated"), default=False)
@@ -209,7 +220,7 @@ class Verification(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.mode} {self.result}"
+        return f"#{self.pk} {self.get_mode_display()}: {self.get_result_display()}"
 
 
 class VerificationStep(models.Model):

@@ -22,7 +22,7 @@ from nucleus_ledger.models import (
     VerificationStep,
 )
 from nucleus_ledger.signals import verification_finished
-from tests.tamper import sql
+from tests.tamper import edit_payload, sql
 
 Result = Verification.Result
 
@@ -48,19 +48,6 @@ def reports() -> Iterator[list[Report]]:
     verification_finished.connect(listen)
     yield heard
     verification_finished.disconnect(listen)
-
-
-def tamper(alias: str, record: str, payload: str = '{"n":1000}') -> None:
-    guards.remove(connections[alias])
-    cast = "::jsonb" if alias == "postgres" else ""
-    if alias == "postgres":  # what waits for the end of the transaction bars the guards' DDL
-        sql(alias, "SET CONSTRAINTS ALL IMMEDIATE")
-    sql(
-        alias,
-        f"UPDATE nucleus_ledger_entry SET payload = %s{cast} WHERE record_id = %s",
-        [payload, record],
-    )
-    guards.install(connections[alias])
 
 
 def finish(alias: str, run: Verification, entries: int = 60) -> Verification:
@@ -93,7 +80,7 @@ def test_each_step_reads_a_bounded_number_of_entries_and_stores_where_it_is(ledg
 def test_what_is_announced_is_what_one_walk_would_report(
     ledger: str, reports: list[Report]
 ) -> None:
-    tamper(ledger, "payments-7")
+    edit_payload(ledger, "payments-7")
     whole = verification.verify(ledger, store=False)
     finish(ledger, stepping.begin(ledger), entries=3)
     assert len(reports) == 2
@@ -176,7 +163,7 @@ def test_cancelling_while_a_step_reads_wins(ledger: str, monkeypatch: pytest.Mon
 
 
 def test_a_finding_outlives_a_cancelled_run(ledger: str) -> None:
-    tamper(ledger, "assets-1")
+    edit_payload(ledger, "assets-1")
     run = stepping.begin(ledger)
     stepping.step(ledger, run.pk, entries=4)
     stepping.cancel(ledger, run.pk, "boss")
@@ -201,7 +188,7 @@ def test_a_run_left_for_a_day_is_ended_and_begun_anew(ledger: str) -> None:
 @pytest.mark.parametrize("column", ["standing", "found"])
 def test_where_it_stands_cannot_be_edited_in_the_database(ledger: str, column: str) -> None:
     """Somebody puts there that the tampered stream was read already, or found to be good."""
-    tamper(ledger, "assets-1")
+    edit_payload(ledger, "assets-1")
     run, other = stepping.begin(ledger), stepping.begin(ledger, ["payments", "proofs"])
     stepping.step(ledger, run.pk, entries=100)
     stepping.step(ledger, other.pk, entries=100)
@@ -216,11 +203,11 @@ def test_where_it_stands_cannot_be_edited_in_the_database(ledger: str, column: s
 
 def test_an_incremental_run_reads_what_is_new_and_hides_no_finding(ledger: str) -> None:
     finish(ledger, stepping.begin(ledger))
-    tamper(ledger, "assets-1")
+    edit_payload(ledger, "assets-1")
     finish(ledger, stepping.begin(ledger, ["assets"]))
     sql(ledger, "UPDATE nucleus_ledger_stream SET length = length WHERE name = 'assets'")
     Entry.objects.using(ledger).append("proofs", {"n": 10})
-    tamper(ledger, "assets-1", '{"n":1}')  # mended; but only a full run may say so
+    edit_payload(ledger, "assets-1", '{"n":1}')  # mended; but only a full run may say so
     run = stepping.begin(ledger, mode="incremental")
     assert stepping.progress(ledger, run.pk).total == 1
     finish(ledger, run, entries=3)
@@ -233,8 +220,8 @@ def test_an_incremental_run_reads_what_is_new_and_hides_no_finding(ledger: str) 
 
 @pytest.mark.parametrize("entries", [1, 3, 60, 1000])
 def test_findings_on_record_stay_acknowledged(ledger: str, entries: int) -> None:
-    tamper(ledger, "assets-1")
-    tamper(ledger, "assets-8")
+    edit_payload(ledger, "assets-1")
+    edit_payload(ledger, "assets-8")
     verification.verify(ledger)
     call_command("acknowledge_findings", "assets", database=ledger, reason="a migration")
     Entry.objects.using(ledger).append("assets", {"n": 10})
@@ -242,7 +229,7 @@ def test_findings_on_record_stay_acknowledged(ledger: str, entries: int) -> None
     whole = verification.verify(ledger, store=False)
     assert run.result == whole.result == Result.ACKNOWLEDGED
     assert statuses.stored_findings(ledger, run.pk) == whole.findings
-    tamper(ledger, "assets-5")
+    edit_payload(ledger, "assets-5")
     assert finish(ledger, stepping.begin(ledger), entries).result == Result.TAMPERED
 
 
@@ -251,8 +238,8 @@ def test_more_findings_than_are_kept_end_the_reading_of_a_stream(
 ) -> None:
     settings.NUCLEUS_LEDGER = {**settings.NUCLEUS_LEDGER, "MAX_STORED_FINDINGS": 3}
     for n in range(10):
-        tamper(ledger, f"assets-{n}")
-    tamper(ledger, "proofs-9")
+        edit_payload(ledger, f"assets-{n}")
+    edit_payload(ledger, "proofs-9")
     run = finish(ledger, stepping.begin(ledger), entries=4)
     assert run.result == Result.TAMPERED
     assert run.findings_total >= 5
@@ -268,7 +255,7 @@ def test_too_many_findings_on_record_are_not_told_to_be_good_or_bad(
     ledger: str, settings: Any
 ) -> None:
     for n in range(10):
-        tamper(ledger, f"assets-{n}")
+        edit_payload(ledger, f"assets-{n}")
     verification.verify(ledger)
     call_command("acknowledge_findings", "assets", database=ledger, reason="a migration")
     settings.NUCLEUS_LEDGER = {**settings.NUCLEUS_LEDGER, "MAX_STORED_FINDINGS": 3}

@@ -64,7 +64,7 @@ def preformatted(text: str) -> SafeString:
     left = len(text) - SHOWN_CHARACTERS
     if left > 0:
         text = text[:SHOWN_CHARACTERS] + _t("… (%(left)s more characters)") % {"left": left}
-    return format_html('<pre class="ledger-document">{}</pre>', text)
+    return format_html('<pre class="ledger-document" tabindex="0">{}</pre>', text)
 
 
 def paragraphs(texts: Iterable[str]) -> SafeString:
@@ -89,7 +89,7 @@ def table(columns: Iterable[Any], rows: SafeString) -> SafeString:
     """Return a table that scrolls by itself where the page is too narrow for it."""
     head = format_html_join("", '<th scope="col">{}</th>', ((label,) for label in columns))
     return format_html(
-        '<div class="ledger-table"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+        '<div class="ledger-table" tabindex="0"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
         "</div>",
         head,
         rows,

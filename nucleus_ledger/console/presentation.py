@@ -61,7 +61,9 @@ def what_was_checked(stream: Stream) -> SafeString:
     run = status.verification
     by = ""
     if run is not None:
-        by = format_html("{} ({}, {})", verification_link(run.pk), run.mode, visible(by_whom(run)))
+        by = format_html(
+            "{} ({}, {})", verification_link(run.pk), run.get_mode_display(), visible(by_whom(run))
+        )
     now = datetime.now(UTC)
     read = format_html(
         "{} {}",
@@ -126,7 +128,7 @@ def history(stream: Stream, runs: Sequence[Verification]) -> SafeString | str:
             (
                 verification_link(run.pk),
                 at_time(run.started_at),
-                f"{run.mode}, {visible(by_whom(run))}",
+                f"{run.get_mode_display()}, {visible(by_whom(run))}",
                 _found_in(run, found.get(run.pk, 0)),
             )
             for run in runs
@@ -137,7 +139,8 @@ def history(stream: Stream, runs: Sequence[Verification]) -> SafeString | str:
 
 
 def by_whom(run: Verification) -> str:
-    return f"{run.origin}, {run.user}" if run.user else str(run.origin)
+    origin = str(run.get_origin_display())
+    return f"{origin}, {run.user}" if run.user else origin
 
 
 def _found_in(run: Verification, findings: int) -> SafeString:
