@@ -50,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(vendor: str, names: list[str], options: Any, results: Results) -> None:
-    """Run the parts against an empty database; the peers against another, and in another process.
+    """Run the parts against an empty database; those that ask for more apps against their own.
 
-    That process has them installed, and the database holds no million entries of ours.
+    Each of these has a process, too: what it has installed would weigh on the others, and a
+    million entries on it.
     """
     try:
-        for peers in (False, True):
-            some = [name for name in names if (name == "peers") is peers]
+        for extra in ("", *databases.EXTRAS):
+            some = [name for name in names if (name if name in databases.EXTRAS else "") == extra]
             if some:
                 with databases.database(vendor, options.postgres) as url:
-                    _session(url, vendor, some, peers, options, results)
+                    _session(url, vendor, some, extra, options, results)
     except Exception as exc:
         reason = " ".join(f"{type(exc).__name__}: {exc}".split())
         done = {figure.part for figure in results.figures if figure.database == vendor}
@@ -71,13 +72,13 @@ def _measure(vendor: str, names: list[str], options: Any, results: Results) -> N
 
 
 def _session(
-    url: str, vendor: str, names: list[str], peers: bool, options: Any, results: Results
+    url: str, vendor: str, names: list[str], extra: str, options: Any, results: Results
 ) -> None:
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
         databases.VARIABLE: url,
-        databases.PEERS: "yes" if peers else "",
+        databases.EXTRA: extra,
     }
     sizes = ",".join(map(str, options.sizes))
     with tempfile.TemporaryDirectory() as folder:

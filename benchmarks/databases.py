@@ -17,7 +17,8 @@ from nucleus_ledger.storage import postgres_storage, sqlite_storage
 VENDORS = ("sqlite", "postgresql")
 # In the environment, so that every process of a run finds the same database and the same apps.
 VARIABLE = "BENCHMARKS_DATABASE"
-PEERS = "BENCHMARKS_PEERS"
+EXTRA = "BENCHMARKS_EXTRA"
+EXTRAS = ("pages", "peers")  # parts whose apps the others must not have
 _SQLITE = "sqlite:///"
 
 

@@ -17,13 +17,39 @@ def _peers() -> list[str]:
     return apps
 
 
+_ADMIN = ["django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
+_extra = os.environ.get(databases.EXTRA, "")
+
 DATABASES = {"default": databases.settings_of(os.environ[databases.VARIABLE])}
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    *(_peers() if os.environ.get(databases.PEERS) else ()),
+    *(_peers() if _extra == "peers" else ()),
+    *(_ADMIN if _extra == "pages" else ()),
     "nucleus_ledger",
 ]
+if _extra == "pages":
+    ROOT_URLCONF = "benchmarks.urls"
+    ALLOWED_HOSTS = ["testserver"]
+    STATIC_URL = "static/"
+    MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ]
+    TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
+    ]
 SECRET_KEY = "only for benchmarks"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -62,7 +62,8 @@ def draw(
         "last": _date(scale.last),
     }
     return format_html(
-        '<div class="ledger-chart" tabindex="0"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
+        '<div class="ledger-chart" tabindex="0">'
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">'
         "<title>{}</title>{}{}{}{}{}{}</svg>{}</div>",
         _WIDTH,
         _HEIGHT,

@@ -89,8 +89,8 @@ def table(columns: Iterable[Any], rows: SafeString) -> SafeString:
     """Return a table that scrolls by itself where the page is too narrow for it."""
     head = format_html_join("", '<th scope="col">{}</th>', ((label,) for label in columns))
     return format_html(
-        '<div class="ledger-table" tabindex="0"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
-        "</div>",
+        '<div class="ledger-table" tabindex="0">'
+        "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         head,
         rows,
     )
