@@ -213,6 +213,8 @@ def test_long_streams_are_verified_in_steps(
     assert f'data-step="{step}"' in html
     html = get(boss, listing("stream"))
     assert html.count("ledger-status--verifying") == 2
+    assert re.search(r"integrity=running\">.*?Verifying</span> 2</a>", html)
+    assert get(boss, listing("stream"), integrity="running").count("field-shown_name") == 2
     boss.post(start, {"mode": "full"})  # joined, and taken a step further
     answer = boss.post(step, headers={"Accept": "application/json"}).json()
     assert answer == {
@@ -223,6 +225,7 @@ def test_long_streams_are_verified_in_steps(
         "text": "10 of 13 entries read (76 %)",
     }
     assert get(boss, listing("stream")).count("ledger-status--verifying") == 1
+    assert get(boss, listing("stream"), integrity="running").count("field-shown_name") == 1
     for _ in range(2):  # as the button does without a script
         response = boss.post(step, headers={"Accept": "text/html"}, follow=True)
     assert badge(response.content.decode()) == "intact"
@@ -231,6 +234,8 @@ def test_long_streams_are_verified_in_steps(
     after = boss.post(step, headers={"Accept": "application/json"}).json()
     assert (after["finished"], after["moved"]) == (True, False)
     assert "ledger-status--verifying" not in get(boss, listing("stream"))
+    assert "integrity=running" not in get(boss, listing("stream"))
+    assert "field-shown_name" not in get(boss, listing("stream"), integrity="running")
 
 
 def test_a_verification_is_cancelled(
@@ -310,7 +315,7 @@ def test_an_old_verification_is_stale_and_never_green(boss: Client) -> None:
                                 full_at=then - timedelta(days=30))  # fmt: skip
     html = get(boss, listing("stream"))
     assert badge(html) == "stale"  # only incremental runs since
-    assert "0\xa0minutes ago, in full 1\xa0month ago" in html
+    assert "0\xa0minutes ago, in full 1\xa0month ago (full, admin, carol)" in html
 
 
 def test_the_head_row_does_not_speak_for_itself(boss: Client, ledger: str) -> None:
@@ -406,7 +411,7 @@ def test_streams_are_counted_and_filtered_by_status(boss: Client, ledger: str) -
         html = get(boss, listing("stream"), integrity=name)
         assert re.findall(r'change/[^"]*">([^<]+)</a></th>', html) == [stream]
         assert badge(html) == name
-    assert "(admin, carol)" in get(boss, listing("stream"))
+    assert "(full, admin, carol)" in get(boss, listing("stream"))
 
 
 def test_the_index_shows_the_ledger_at_a_glance(boss: Client, ledger: str) -> None:
@@ -848,6 +853,28 @@ def test_entries_are_never_counted_and_an_index_orders_them(boss: Client, ledger
             assert '"payload"' not in text
             assert '"serialized"' not in text
         for plan in plans(ledger, over_entries):
+            assert "Seq Scan on nucleus_ledger_entry" not in plan
+            assert not re.search(rf"SCAN {TABLE}(?! USING)", plan)
+            assert not re.search(r"Sort Key|TEMP B-TREE", plan)
+
+
+def test_what_is_drawn_is_read_by_an_index(boss: Client, ledger: str) -> None:
+    entries = fill(300)
+    verify(boss, "things")
+    for address, query in (
+        (page("stream", entries[0].stream_id), {"around": 150}),
+        (page("entry", entries[150].pk), {}),
+        (INDEX, {}),
+    ):
+        over_entries = [
+            sql.replace(" %% ", " % ")
+            for sql in statements(boss, ledger, address, **query)
+            if TABLE in sql and "nucleus_ledger_entry_" not in sql
+        ]
+        assert over_entries or address == INDEX
+        for text, plan in zip(over_entries, plans(ledger, over_entries), strict=True):
+            assert "COUNT(" not in text
+            assert "OFFSET" not in text
             assert "Seq Scan on nucleus_ledger_entry" not in plan
             assert not re.search(rf"SCAN {TABLE}(?! USING)", plan)
             assert not re.search(r"Sort Key|TEMP B-TREE", plan)

@@ -64,6 +64,8 @@ def with_status(name: str, now: datetime) -> Q:
     """Return the condition for streams of which `status_name` is this."""
     if name == "never":
         return Q(status__isnull=True)
+    if name == "running":
+        return are_under_way(runs_under_way(Stream.objects.db, now))
     intact = Q(status__result=StreamStatus.Result.INTACT)
     old = Q(status__verified_at__lt=now - conf.stale_after) | Q(
         status__full_at__lt=now - conf.full_max_age
@@ -76,16 +78,26 @@ def with_status(name: str, now: datetime) -> Q:
 
 def status_words() -> list[tuple[str, Any]]:
     """Return the statuses a stream can have, the worst first, and the word for each."""
-    return [(name, word) for name, (_shape, word) in _BADGES.items()]
+    words = [(name, word) for name, (_shape, word) in _BADGES.items()]
+    return [*words, ("running", _RESULTS["running"][1])]
 
 
 def totals(streams: QuerySet[Stream]) -> list[tuple[str, SafeString, int]]:
-    """Return each status, its badge and how many of the streams have it, in one query."""
+    """Return each status, its badge and how many of the streams have it, in two queries.
+
+    Streams that are read just now are told apart, and count by their stored status too.
+    """
     now = datetime.now(UTC)
+    conditions = {name: with_status(name, now) for name in _BADGES}
+    if runs := runs_under_way(streams.db, now):
+        conditions["running"] = are_under_way(runs)
     counted = streams.aggregate(
-        **{name: Count("pk", filter=with_status(name, now)) for name in _BADGES}
+        **{name: Count("pk", filter=each) for name, each in conditions.items()}
     )
-    return [(name, badge_of(name), counted[name]) for name in _BADGES]
+    return [
+        (name, result_badge(name) if name == "running" else badge_of(name), counted[name])
+        for name in conditions
+    ]
 
 
 def runs_under_way(using: str, now: datetime) -> list[Verification]:
@@ -107,6 +119,16 @@ def under_way(stream: Stream, runs: Sequence[Verification]) -> Verification | No
         if run.pk != done and (run.scope is None or stream.name in run.scope):
             return run
     return None
+
+
+def are_under_way(runs: Sequence[Verification]) -> Q:
+    """Return the condition for streams of which `under_way` gives a run."""
+    condition = Q(pk__in=[])
+    for run in runs:
+        unread = Q(status__isnull=True) | Q(status__verification__isnull=True)
+        unread |= ~Q(status__verification=run.pk)
+        condition |= unread if run.scope is None else unread & Q(name__in=run.scope)
+    return condition
 
 
 def under_way_badge(run: Verification) -> SafeString:

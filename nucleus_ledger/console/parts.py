@@ -46,10 +46,13 @@ def entries_url(stream_id: Any) -> str:
 
 
 def short_hash(value: str | None) -> SafeString | str:
-    """Return the beginning of a hash; the whole of it is its title."""
+    """Return a hash of which the beginning shows; who copies it copies the whole."""
     if not value:
         return ""
-    return format_html('<span class="ledger-hash" title="{}">{}…</span>', value, value[:12])
+    shown = visible(value)
+    return format_html(
+        '<span class="ledger-hash ledger-hash--short" title="{}">{}</span>', shown, shown
+    )
 
 
 def whole_hash(value: str | None) -> SafeString | str:

@@ -38,7 +38,7 @@ def last_verified(stream: Stream) -> str:
     run = status.verification
     by = ""
     if run is not None:
-        by = f" ({visible(by_whom(run))})"
+        by = f" ({run.get_mode_display()}, {visible(by_whom(run))})"
     if status.full_at == status.verified_at:
         return latest + by
     return _t("%(latest)s, in full %(full)s") % {"latest": latest, "full": full} + by
@@ -80,8 +80,8 @@ def what_was_checked(stream: Stream) -> SafeString:
         "each hash and compared each column, link, sequence and time, and the stream's head."
     ) % {"time": at_time(status.full_at), "age": ago(status.full_at, now)}
     limits = _t(
-        "A chain alone does not show whether somebody who can write the whole database rewrote "
-        "entries together with the head and with this status."
+        "Assurance: chain. A chain alone does not show whether somebody who can write the whole "
+        "database rewrote entries together with the head and with this status."
     )
     return paragraphs([read, full, limits])
 

@@ -26,13 +26,14 @@ def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
     streams = Stream.objects.order_by()
     sums = streams.aggregate(entries=Sum("length"), verified=Sum("status__length"))
     entries = sums["entries"] or 0
+    runs = Verification.objects.filter(mode="full", scope__isnull=True).order_by("-pk")
+    full = runs.exclude(result=Verification.Result.RUNNING).first()
     return {
         "totals": badges.totals(streams),
         "entries": entries,
         "since": entries - (sums["verified"] or 0),
-        "full": Verification.objects.filter(mode="full", scope__isnull=True)
-        .order_by("-pk")
-        .first(),
+        "full": full,
+        "grown": entries - full.entries if full else 0,
         "guards": guards.inspect(connections[streams.db]),
         "warnings": checks.run_checks(tags=["nucleus_ledger"]),
         "red": streams.filter(status__result="tampered").order_by("name")[:5],
