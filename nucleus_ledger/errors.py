@@ -47,6 +47,14 @@ class Deserialization(LedgerError):
     """A text is not JSON that the ledger could have written."""
 
 
+class InvalidProof(InvalidData):
+    """A proof is malformed, or does not show what it was to show."""
+
+
+class InvalidNote(InvalidData):
+    """A signed note, a key or a checkpoint is malformed, or a signature of it is wrong."""
+
+
 class ConfigurationError(InvalidData):
     """A value in the settings cannot be used."""
 
