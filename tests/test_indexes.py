@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
-from nucleus_ledger import rowsource, statuses
+from nucleus_ledger import rowsource, statuses, stepping
 from nucleus_ledger.models import Entry, Verification
 
 Statement = tuple[str, Any]
@@ -35,7 +35,8 @@ def recorded(alias: str) -> Iterator[list[Statement]]:
     statements: list[Statement] = []
 
     def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        statements.append((sql, params))
+        if re.match(r"\s*(SELECT|WITH|UPDATE|DELETE)\b", sql):
+            statements.append((sql, params))
         return execute(sql, params, many, context)
 
     with connections[alias].execute_wrapper(record):
@@ -66,6 +67,7 @@ def use_everything(alias: str) -> None:
     assert len(statuses.bases(alias, [stream.id or 0])) == 1
     list(Verification.objects.using(alias).get().findings.all())
     Verification.objects.using(alias).filter(lease="startup").exists()
+    stepping.step(alias, stepping.begin(alias).pk, 10)
 
 
 def indexes(alias: str) -> set[str]:
@@ -96,7 +98,7 @@ def test_every_index_is_used_by_a_statement(ledger: str) -> None:
     if connections[ledger].vendor == "postgresql":
         with connections[ledger].cursor() as cursor:  # the small tables would not need one
             cursor.execute("SET LOCAL enable_seqscan = off")
-    plans = "\n".join(plan(ledger, one) for one in statements if "INSERT" not in one[0])
+    plans = "\n".join(plan(ledger, one) for one in statements)
     unused = {name for name in indexes(ledger) if not re.search(rf"\b{name}\b", plans)}
     assert unused - KEYS == set()
     assert len(indexes(ledger)) >= 6
@@ -113,12 +115,16 @@ def test_no_statement_reads_or_sorts_all_entries(ledger: str) -> None:
     for statement in statements:
         sql = statement[0]
         # SQLite knows that no column of that kind is null, and so reads nothing.
-        if "INSERT" in sql or "stream_id IS NULL" in sql:
+        if "stream_id IS NULL" in sql:
             continue
         steps = plan(ledger, statement)
         assert not WHOLE.search(steps), (sql, steps)
         # What is bounded, by a record or by two sequences, may be sorted: that is no cost.
-        if "LIMIT" in sql and not re.search(r'record_id"? =', sql):
+        if (
+            "nucleus_ledger_entry" in sql
+            and "LIMIT" in sql
+            and not re.search(r'record_id"? =', sql)
+        ):
             assert not SORTED.search(steps), f"{sql}\n{steps}"
 
 
