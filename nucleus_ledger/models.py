@@ -226,6 +226,7 @@ class Verification(models.Model):
 class VerificationStep(models.Model):
     """One step of a verification under way; gone when it ends. `stepping` signs and reads it."""
 
+    pk = models.CompositePrimaryKey("verification", "number")
     verification = models.ForeignKey(
         Verification, models.CASCADE, related_name="steps", db_index=False
     )
@@ -237,11 +238,6 @@ class VerificationStep(models.Model):
         verbose_name = _("verification step")
         verbose_name_plural = _("verification steps")
         default_permissions = ()
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["verification", "number"], name="nucleus_ledger_verification_step"
-            )
-        ]
 
     def __str__(self) -> str:
         return f"{self.verification_id} step {self.number}"

@@ -153,7 +153,7 @@ def _refuse_known_break(using: str) -> None:
     findings = [
         finding
         for status in broken[:_SHOWN]
-        for finding in statuses.stored_findings(using, status, status.stream.name)
+        for finding in statuses.stored_findings(using, status.verification_id, status.stream.name)
     ]
     if findings or broken.exists():
         raise IntegrityFailed(_message(findings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -322,3 +323,28 @@ def test_the_number_of_statements_of_a_step_does_not_grow_with_the_stream(
     stepping.step(ledger, run.pk, entries=100)
     with django_assert_max_num_queries(30, connection=connections[ledger]):
         assert stepping.step(ledger, run.pk, entries=100).done == 200
+
+
+def test_several_drive_one_run_at_once(ledger_db_committed: str) -> None:
+    """As tabs of several people do: no step is done twice, and nothing is left out."""
+    alias = ledger_db_committed
+    for stream in ("assets", "payments", "proofs"):
+        Entry.objects.using(alias).append_batch(
+            {"stream": stream, "payload": {"n": n}} for n in range(100)
+        )
+
+    def drive(_: int) -> int:
+        try:
+            run = stepping.begin(alias)
+            moved = 0
+            while not (progress := stepping.step(alias, run.pk, 10)).finished:
+                moved += progress.moved
+            return int(run.pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as threads:
+        keys = set(threads.map(drive, range(4)))
+    runs = Verification.objects.using(alias).filter(pk__in=keys)
+    assert {(run.result, run.entries, run.streams) for run in runs} == {(Result.INTACT, 300, 3)}
+    assert not VerificationStep.objects.using(alias).exists()

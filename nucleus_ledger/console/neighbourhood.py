@@ -52,8 +52,10 @@ def draw(stream: Stream, sequence: int) -> SafeString:
     blocks = []
     for place in range(low, last + 1):
         here = found.get(place, [])
-        if place:
+        if place and (place - 1 in entries or place == low):
             blocks.append(_link(any(each.kind in _BROKEN_LINKS for each in here)))
+        elif place:
+            blocks.append(_link(True, _t("nothing to link to")))
         blocks.append(_block(place, entries.get(place), here, chosen=place == sequence))
     return format_html(
         '<ol class="ledger-chain" aria-label="{}">{}</ol>',
@@ -82,8 +84,8 @@ def steps(stream: Stream, sequence: int) -> SafeString:
     )
 
 
-def _link(broken: bool) -> SafeString:
-    words = _t("the link is broken") if broken else _t("linked")
+def _link(broken: bool, words: str = "") -> SafeString:
+    words = words or (_t("the link is broken") if broken else _t("linked"))
     return format_html(
         '<li class="ledger-link{}">{}<span>{}</span></li>',
         " ledger-link--broken" if broken else "",
