@@ -20,7 +20,7 @@ from django.urls import reverse
 
 from nucleus_ledger import guards, stepping, verification
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
-from tests.tamper import lay_bare, sql
+from tests.tamper import edit_payload, lay_bare, sql
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 BIDI, ESCAPE = "\u202e", "\x1b"
@@ -660,6 +660,71 @@ class Tags(HTMLParser):
         inline = tag == "style" or (tag == "script" and "src" not in names)
         if inline or "style" in names or any(name.startswith("on") for name in names):
             self.forbidden.append(self.get_starttag_text() or tag)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("stream", "length", "'x'"),
+        ("stream", "length", "NULL"),
+        ("stream", "length", "9e18"),
+        ("stream", "head_timestamp", "'x'"),
+        ("stream", "head_hash", "'ab'"),
+        ("stream", "name", "NULL"),
+        ("stream", "name", "x'ff'"),
+        ("stream", "ledger", "NULL"),
+        ("streamstatus", "result", "'weird'"),
+        ("streamstatus", "length", "'x'"),
+        ("streamstatus", "length", "NULL"),
+        ("streamstatus", "verification_id", "NULL"),
+        ("verification", "result", "'weird'"),
+        ("verification", "scope", "'5'"),
+        ("verification", "warnings", "'5'"),
+        ("verification", "mode", "'odd'"),
+        ("finding", "sequence", "'x'"),
+        ("finding", "fields", "'5'"),
+        ("finding", "kind", "'odd'"),
+        ("finding", "expected", "'[1]'"),
+        ("entry", "sequence", "NULL"),
+        ("entry", "timestamp", "9e30"),
+        ("entry", "serialized", "x'ff'"),
+        ("entry", "stream_id", "77"),
+    ],
+)
+def test_no_row_breaks_a_page_or_makes_it_green(
+    db: None, table: str, column: str, value: str
+) -> None:
+    """On SQLite, where a column holds anything once its constraints are gone."""
+    boss = client_of(superuser=True)
+    entries = fill(8)
+    edit_payload("default", "r3")
+    verify(boss, "things")
+    run = Verification.objects.get().pk
+    addresses = [
+        INDEX,
+        listing("stream"),
+        f"{listing('stream')}?integrity=stale",
+        f"{listing('stream')}?integrity=running",
+        listing("entry"),
+        f"{listing('entry')}?stream__id__exact={entries[0].stream_id}&q=2020-01-01..",
+        listing("verification"),
+        page("stream", entries[0].stream_id),
+        f"{page('stream', entries[0].stream_id)}?around=4",
+        page("verification", run),
+        *(page("entry", entry.pk) for entry in entries[2:6]),
+    ]
+    lay_bare("default")
+    if table in ("verification", "finding"):
+        sql("default", "PRAGMA ignore_check_constraints = ON")
+    where = " WHERE sequence = 4" if table == "entry" else ""
+    sql("default", f"UPDATE nucleus_ledger_{table} SET {column} = {value}{where}")
+    sql("default", "PRAGMA ignore_check_constraints = OFF")
+    for address in addresses:
+        assert boss.get(address).status_code in (200, 302), address
+    for mode in ("full", "incremental"):
+        start = reverse("admin:nucleus_ledger_stream_verify")
+        assert boss.post(start, {"mode": mode}, follow=True).status_code == 200
+        assert not Verification.objects.latest("pk").result.startswith("intact")
 
 
 def test_pages_need_no_inline_script_or_style(boss: Client, hostile: Entry) -> None:

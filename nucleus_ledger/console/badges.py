@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import stepping
 from nucleus_ledger.conf import conf
-from nucleus_ledger.console.parts import verification_url
+from nucleus_ledger.console.parts import as_list, asks_for, verification_url
 from nucleus_ledger.models import Stream, StreamStatus, Verification
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def under_way(stream: Stream, runs: Sequence[Verification]) -> Verification | No
     status = status_of(stream)
     done = status.verification_id if status else None
     for run in runs:
-        if run.pk != done and (run.scope is None or stream.name in run.scope):
+        if run.pk != done and asks_for(run, stream.name):
             return run
     return None
 
@@ -127,7 +127,8 @@ def are_under_way(runs: Sequence[Verification]) -> Q:
     for run in runs:
         unread = Q(status__isnull=True) | Q(status__verification__isnull=True)
         unread |= ~Q(status__verification=run.pk)
-        condition |= unread if run.scope is None else unread & Q(name__in=run.scope)
+        named = Q() if run.scope is None else Q(name__in=as_list(run.scope))
+        condition |= unread & named
     return condition
 
 
@@ -146,11 +147,12 @@ def badge(status: StreamStatus | None) -> SafeString:
 
 def result_badge(result: str) -> SafeString:
     """Return a badge for what a run came to."""
-    return _badge(result, *_RESULTS[result])
+    known = result if result in _RESULTS else "unknown"
+    return _badge(known, *_RESULTS[known])
 
 
 def badge_of(name: str) -> SafeString:
-    return _badge(name, *_BADGES[name])
+    return _badge(name, *_BADGES[name]) if name in _BADGES else result_badge(name)
 
 
 def _badge(name: str, shape: str, word: Any) -> SafeString:

@@ -46,8 +46,3 @@ def is_list(request: HttpRequest) -> bool:
 
 def shows_payloads(shown: Any) -> bool:
     return getattr(shown, "shows_payloads", False)
-
-
-def is_number(value: object) -> bool:
-    """Whether a column still holds what it should: SQLite lets a tamperer store text in it."""
-    return type(value) is int

@@ -12,7 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 
-from nucleus_ledger.console.parts import paragraphs
+from nucleus_ledger.console.parts import is_number, paragraphs
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
 
 POINTS = 100
@@ -93,7 +93,7 @@ def draw(
 
 def _points(stream: Stream) -> list[tuple[int, int]]:
     """Return (sequence, time) of entries evenly spaced over the stream, in one query."""
-    length = stream.length if type(stream.length) is int else 0
+    length = stream.length if is_number(stream.length) else 0
     last = max(length - 1, 0)
     wanted = {last * step // (POINTS - 1) for step in range(POINTS)}
     entries = Entry.objects.using(stream._state.db or "default").filter(
@@ -103,7 +103,7 @@ def _points(stream: Stream) -> list[tuple[int, int]]:
     return [
         (sequence, time)
         for sequence, time in rows
-        if type(sequence) is int and type(time) is int and 0 < time <= _LATEST
+        if is_number(sequence) and is_number(time) and 0 < time <= _LATEST
     ]
 
 
@@ -138,7 +138,7 @@ def _line(scale: _Scale, points: Sequence[tuple[int, int]]) -> SafeString:
 
 def _verified(scale: _Scale, status: StreamStatus | None) -> SafeString:
     """Return a band up to the entry that the last verification stands behind."""
-    if status is None or not status.length:
+    if status is None or not is_number(status.length) or not status.length:
         return SafeString("")
     top = scale.y(status.length)
     title = _t("the last verification read %(count)s entries") % {
@@ -171,7 +171,7 @@ def _finding_marks(
 ) -> SafeString:
     marks = []
     for finding in findings[:SHOWN_FINDINGS]:
-        if type(finding.sequence) is not int:
+        if not is_number(finding.sequence):
             continue
         time = _time_at(points, finding.sequence)
         marks.append(

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import timesearch
 from nucleus_ledger.console import badges, findings, neighbourhood, parts, presentation
-from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, is_number, shows_payloads
+from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
 from nucleus_ledger.core.moments import moment, span
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Entry, Stream, StreamStatus
@@ -127,20 +127,21 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("verification"))
     def verified(self, entry: Entry) -> SafeString | str:
         status = StreamStatus.objects.filter(stream_id=entry.stream_id).first()
-        if status is None or not is_number(entry.sequence) or entry.sequence >= status.length:
+        numbers = status and parts.is_number(entry.sequence) and parts.is_number(status.length)
+        if status is None or not numbers or entry.sequence >= status.length:
             return _t("No verification has read this entry yet.")
         when = parts.ago(status.verified_at, datetime.now(UTC))
         return format_html("{} {}", badges.badge(status), _t("its stream, %(age)s") % {"age": when})
 
     @admin.display(description=_("checked now"))
     def checked_now(self, entry: Entry) -> SafeString | str:
-        if not is_number(entry.sequence):
+        if not parts.is_number(entry.sequence):
             return _t("It has no place in the chain: its sequence is not a number.")
         return findings.checked_now(entry, payloads=shows_payloads(entry))
 
     @admin.display(description=_("its place in the chain"))
     def chain(self, entry: Entry) -> SafeString | str:
-        if not is_number(entry.sequence):
+        if not parts.is_number(entry.sequence):
             return "–"
         stream = Stream.objects.filter(pk=entry.stream_id).first()
         return "–" if stream is None else neighbourhood.draw(stream, entry.sequence)
@@ -208,7 +209,7 @@ class EntryAdmin(ReadOnlyAdmin):
 
     def _neighbours(self, entry: Entry) -> list[tuple[str, str, str]]:
         """Return links along the chain by sequence, which holds where a link is broken."""
-        if not is_number(entry.sequence):
+        if not parts.is_number(entry.sequence):
             return []
         labels = {
             entry.sequence - 1: (_t("Previous entry"), "prev"),

@@ -131,7 +131,7 @@ def explained(finding: Finding | chain.Finding) -> str:
     words = _KINDS.get(finding.kind)
     if words is None:
         return visible(finding.message)
-    return str(words) % {"fields": ", ".join(finding.fields)}
+    return str(words) % {"fields": ", ".join(map(str, _fields(finding)))}
 
 
 def _differences(finding: Finding | chain.Finding) -> SafeString:
@@ -209,8 +209,15 @@ def _entry_links(
     }
 
 
+def _fields(finding: Finding | chain.Finding) -> Sequence[Any]:
+    return finding.fields if isinstance(finding.fields, (list, tuple)) else ()
+
+
 def _may_show(finding: Finding | chain.Finding, payloads: bool) -> bool:
-    return payloads or not {"payload", "meta"} & set(finding.fields)
+    named = set(map(str, _fields(finding)))
+    for side in (finding.expected, finding.actual):
+        named.update(side if isinstance(side, dict) else ())
+    return payloads or not {"payload", "meta"} & named
 
 
 def _evidence_of(

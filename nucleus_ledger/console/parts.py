@@ -83,6 +83,21 @@ def hidden_payload() -> str:
     return _t("Hidden: you lack the permission to view payloads.")
 
 
+def is_number(value: object) -> bool:
+    """Whether a column still holds what it should: SQLite lets a tamperer store text in it."""
+    return type(value) is int
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list that a JSON column holds; nothing where somebody put another thing there."""
+    return value if isinstance(value, list) else []
+
+
+def asks_for(run: Any, stream: str) -> bool:
+    """Whether a verification was to read a stream."""
+    return run.scope is None or stream in as_list(run.scope)
+
+
 def ago(time: datetime, now: datetime) -> str:
     """Return how long ago something was, in its largest unit."""
     return _t("%(time)s ago") % {"time": timesince(time, now, depth=1)}

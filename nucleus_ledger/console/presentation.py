@@ -16,7 +16,9 @@ from nucleus_ledger.console import foldeddocument
 from nucleus_ledger.console.badges import result_badge, status_of
 from nucleus_ledger.console.parts import (
     ago,
+    asks_for,
     at_time,
+    is_number,
     paragraphs,
     preformatted,
     table,
@@ -47,7 +49,10 @@ def last_verified(stream: Stream) -> str:
 def entries_since(stream: Stream) -> str:
     """Return how many entries no verification has read, or that the stream has become shorter."""
     status = status_of(stream)
-    since = stream.length if status is None else stream.length - status.length
+    verified = 0 if status is None else status.length
+    if not is_number(stream.length) or not is_number(verified):
+        return _t("not a number")
+    since = stream.length - verified
     if since < 0:
         return _t("%(count)s fewer than were verified") % {"count": -since}
     return str(since)
@@ -105,7 +110,7 @@ def stored_text(text: str) -> SafeString:
 def runs_of(stream: Stream) -> list[Verification]:
     """Return the latest verifications that were to read the stream, the latest first."""
     latest = Verification.objects.using(stream._state.db or DEFAULT_DB_ALIAS).order_by("-pk")
-    asked = [run for run in latest[:_LOOKED_AT] if run.scope is None or stream.name in run.scope]
+    asked = [run for run in latest[:_LOOKED_AT] if asks_for(run, stream.name)]
     return asked[:SHOWN_RUNS]
 
 

@@ -94,7 +94,10 @@ def said(run: Verification) -> list[tuple[int, str]]:
         # The admin capitalises a message: a name must not stand first in it.
         words = _t("Stream %(name)s: %(found)s") % {"name": name, "found": found}
         told.append((messages.ERROR, visible(words)))
-    told.extend((messages.WARNING, visible(str(each))) for each in run.warnings[:_NAMED_STREAMS])
+    told.extend(
+        (messages.WARNING, visible(str(each)))
+        for each in parts.as_list(run.warnings)[:_NAMED_STREAMS]
+    )
     return told
 
 
@@ -118,7 +121,7 @@ def outcome(run: Verification) -> str:
         "tampered": _t("Tampered. Findings: %(findings)s."),
         "unknown": _t("It could not be told whether all is intact."),
     }
-    text: str = words[run.result] % numbers
+    text: str = words.get(run.result, words["unknown"]) % numbers
     if run.result == Verification.Result.UNKNOWN and not run.entries:
         text += " " + _t("There was no entry to read.")
     return text

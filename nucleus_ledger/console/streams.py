@@ -26,7 +26,7 @@ from nucleus_ledger.console import (
     presentation,
     running,
 )
-from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, is_number, shows_payloads
+from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
 from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Finding, Stream, Verification
@@ -95,11 +95,11 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("stream"), ordering="name")
     def shown_name(self, stream: Stream) -> str:
-        return visible(stream.name)
+        return visible(str(stream.name))
 
     @admin.display(description=_("ledger"))
     def shown_ledger(self, stream: Stream) -> str:
-        return visible(stream.ledger)
+        return visible(str(stream.ledger))
 
     @admin.display(description=_("integrity"), ordering="status__result")
     def status_word(self, stream: Stream) -> SafeString:
@@ -146,7 +146,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("the chain"))
     def chain(self, stream: Stream) -> SafeString | str:
-        if not is_number(stream.length) or not stream.length:
+        if not parts.is_number(stream.length) or not stream.length:
             return "–"
         around = getattr(stream, "around", "")
         head = stream.length - 1

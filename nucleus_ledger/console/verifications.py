@@ -77,11 +77,15 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("streams asked for"))
     def shown_scope(self, run: Verification) -> str:
-        return _t("all") if run.scope is None else visible(", ".join(map(str, run.scope)))
+        return (
+            _t("all")
+            if run.scope is None
+            else visible(", ".join(map(str, parts.as_list(run.scope))))
+        )
 
     @admin.display(description=_("warnings"))
     def shown_warnings(self, run: Verification) -> str:
-        return "\n".join(visible(str(warning)) for warning in run.warnings) or "–"
+        return "\n".join(visible(str(warning)) for warning in parts.as_list(run.warnings)) or "–"
 
     @admin.display(description=_("what was found"))
     def findings_list(self, run: Verification) -> SafeString | str:
