@@ -30,8 +30,8 @@ from nucleus_ledger.standing import Found, Standing, as_step, options, read_foun
 ENTRIES = 20_000
 MOST_NAMES = 5_000
 LEASE = "steps:"
+ABANDONED_AFTER = timedelta(days=1)
 _LEASE_TIME = timedelta(seconds=60)
-_ABANDONED_AFTER = timedelta(days=1)
 _STREAMS_AT_ONCE = 100
 _STREAM_COSTS = 50  # entries: a stream costs statements of its own, however short it is
 
@@ -77,7 +77,7 @@ def begin(
     while True:
         now = datetime.now(UTC)
         run: Verification | None = _runs(using).filter(lease=lease).first()
-        if run is not None and now - (run.lease_until or run.started_at) < _ABANDONED_AFTER:
+        if run is not None and now - (run.lease_until or run.started_at) < ABANDONED_AFTER:
             return run
         if run is not None:
             _end(using, run, "left unfinished")

@@ -16,7 +16,7 @@ from django.db import connections
 from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import resolve, reverse
 
 from nucleus_ledger import guards, stepping, verification
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
@@ -291,6 +291,23 @@ def test_steps_are_for_those_who_may_verify(
     for address in (listing("stream"), page("stream", Stream.objects.get().pk)):
         assert "ledger-verify" not in get(viewer, address)
     assert stepping.progress(ledger, run.pk).done == 0
+
+
+def test_a_step_holds_no_transaction_open(boss: Client, ledger: str) -> None:
+    """Also where the site has `ATOMIC_REQUESTS`: others would wait for the whole step."""
+    for name, args in (("stream_verify", []), ("verification_step", [1])):
+        view = resolve(reverse(f"admin:nucleus_ledger_{name}", args=args)).func
+        assert view._non_atomic_requests == {"default", "postgres"}  # type: ignore[attr-defined]
+
+
+def test_a_run_that_was_left_does_not_seem_to_go_on(boss: Client, ledger: str) -> None:
+    fill(1)
+    run = stepping.begin(ledger)
+    assert badge(get(boss, listing("verification"))) == "running"
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    Verification.objects.filter(pk=run.pk).update(lease_until=long_ago)
+    assert badge(get(boss, listing("verification"))) == "unknown"
+    assert badge(get(boss, page("verification", run.pk))) == "unknown"
 
 
 def test_steps_of_no_run(boss: Client, ledger: str) -> None:

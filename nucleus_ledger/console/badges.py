@@ -151,6 +151,14 @@ def result_badge(result: str) -> SafeString:
     return _badge(known, *_RESULTS[known])
 
 
+def badge_of_run(run: Verification) -> SafeString:
+    """Return a badge for a run; one that has not moved for a day is not under way any more."""
+    moved = run.lease_until or run.started_at
+    left = datetime.now(UTC) - moved > stepping.ABANDONED_AFTER
+    running = run.result == Verification.Result.RUNNING
+    return result_badge("unknown" if running and left else run.result)
+
+
 def badge_of(name: str) -> SafeString:
     return _badge(name, *_BADGES[name]) if name in _BADGES else result_badge(name)
 

@@ -15,7 +15,6 @@ from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from nucleus_ledger.console import (
     badges,
@@ -179,7 +178,7 @@ class StreamAdmin(ReadOnlyAdmin):
         return running.start(request, list(queryset.values_list("name", flat=True)), "full")
 
     def get_urls(self) -> list[Any]:
-        verify = self.admin_site.admin_view(require_POST(self.verify_view))
+        verify = running.posted(self.admin_site, self.verify_view)
         own = [path("verify/", verify, name="nucleus_ledger_stream_verify")]
         return own + super().get_urls()
 

@@ -12,7 +12,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
 
 from nucleus_ledger import stepping
 from nucleus_ledger.console import badges, findings, parts, running
@@ -58,12 +57,12 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("result"))
     def outcome(self, run: Verification) -> SafeString:
-        badge = badges.result_badge(run.result)
+        badge = badges.badge_of_run(run)
         return format_html("{} {}", badge, running.outcome(run))
 
     @admin.display(description=_("result"), ordering="result")
     def result_badge(self, run: Verification) -> SafeString:
-        return badges.result_badge(run.result)
+        return badges.badge_of_run(run)
 
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
@@ -99,7 +98,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         own = []
         for name, view in (("step", self.step_view), ("cancel", self.cancel_view)):
-            wrapped = self.admin_site.admin_view(require_POST(view))
+            wrapped = running.posted(self.admin_site, view)
             url_name = f"nucleus_ledger_verification_{name}"
             own.append(path(f"<int:key>/{name}/", wrapped, name=url_name))
         return own + super().get_urls()
