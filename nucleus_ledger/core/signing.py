@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nucleus_ledger.core.notes import COSIGNATURE, ED25519, Note, Signature, SignerKey, VerifierKey
+from nucleus_ledger.core.note import COSIGNATURE, ED25519, Note, Signature, SignerKey, VerifierKey
 from nucleus_ledger.errors import ConfigurationError, InvalidNote
 
 if TYPE_CHECKING:

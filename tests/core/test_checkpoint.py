@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleus_ledger.core import checkpoint, inclusion, merkle, notes, signing
+from nucleus_ledger.core import checkpoint, inclusion, merkle, signing
+from nucleus_ledger.core import note as notes
 from nucleus_ledger.core.checkpoint import Checkpoint
 from nucleus_ledger.core.inclusion import InclusionProof
 from nucleus_ledger.errors import InvalidNote, InvalidProof

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucleus_ledger.core import notes, signing
-from nucleus_ledger.core.notes import COSIGNATURE, ED25519, Note, Signature, SignerKey, VerifierKey
+from nucleus_ledger.core import note as notes
+from nucleus_ledger.core import signing
+from nucleus_ledger.core.note import COSIGNATURE, ED25519, Note, Signature, SignerKey, VerifierKey
 from nucleus_ledger.errors import InvalidNote
 
 # The key and the note of the example in Go's package note.
