@@ -33,8 +33,8 @@ def fill() -> None:
     from nucleus_ledger.models import Entry
 
     for count, stream, payload in (
-        (2400, "payments", lambda n: {"order": 70000 + n, "cents": 100 + 37 * n % 9000, "to": "NL"}),
-        (800, "consents", lambda n: {"person": f"p-{n % 90}", "purpose": "mail", "given": n % 7 > 0}),
+        (2400, "payments", lambda n: {"order": 70000 + n, "cents": 37 * n % 9000, "to": "NL"}),
+        (800, "consents", lambda n: {"person": f"p-{n % 90}", "for": "mail", "given": n % 7 > 0}),
         (300, "access/doors", lambda n: {"door": f"D{n % 12}", "badge": 4000 + n, "granted": True}),
         (40, "contracts", lambda n: {"contract": f"C-{n}", "parties": ["us", f"client {n}"],
                                      "terms": {"months": 12 + n % 3, "euros": 250 * n}}),
@@ -72,9 +72,7 @@ def visit(url: str) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=FLAGS
-        )
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         admin = f"{url}/admin/nucleus_ledger"
 
@@ -89,7 +87,9 @@ def visit(url: str) -> None:
         page.click("input[type=submit]")
         take("streams", 620)
         page.goto(f"{admin}/")
-        take("index", 980)
+        take("index", 900)
+        page.click("a[href$='/findings/']")
+        take("findings", 1000)
         page.goto(f"{admin}/stream/")
         page.click("#result_list a:has-text('payments')")
         page.goto(f"{page.url.partition('?')[0]}?around=1600")

@@ -19,6 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
 from nucleus_ledger import guards, stepping, verification
+from nucleus_ledger.core.chain import KINDS
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
 from tests.tamper import edit_payload, lay_bare, sql
 
@@ -56,6 +57,13 @@ def client_of(*permissions: str, superuser: bool = False) -> Client:
 @pytest.fixture
 def boss(ledger: str) -> Client:
     return client_of(superuser=True)
+
+
+@pytest.fixture
+def viewer_of_nothing(ledger: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("dave", is_staff=True))
+    return client
 
 
 @pytest.fixture
@@ -465,6 +473,18 @@ def test_the_index_shows_the_ledger_at_a_glance(boss: Client, ledger: str) -> No
     assert "Guards in the database missing" in words
     assert "Read the findings: bad" in words
     assert "What to do now" in words
+
+
+def test_what_each_finding_means(boss: Client, viewer_of_nothing: Client) -> None:
+    address = reverse("admin:nucleus_ledger_stream_findings")
+    fill(2)
+    edit_payload(Stream.objects.db, "r1")
+    verify(boss, "things")
+    assert address in get(boss, INDEX)
+    html = get(boss, address)
+    assert [kind for kind in KINDS if f"<code>{kind}</code>" not in html] == []
+    assert page("stream", Stream.objects.get().pk) in html
+    assert viewer_of_nothing.get(address).status_code == 403
 
 
 def test_the_index_says_nothing_to_who_may_not_look(ledger: str) -> None:

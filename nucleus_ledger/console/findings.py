@@ -126,6 +126,11 @@ def table_of(using: str, rows: Sequence[Finding | chain.Finding], payloads: bool
     return format_html('<div class="ledger-findings">{}{}</div>', table(columns, body), more)
 
 
+def kinds() -> list[tuple[str, str]]:
+    """Return each kind of finding, and what it means."""
+    return [(kind, str(words) % {"fields": "payload, meta, …"}) for kind, words in _KINDS.items()]
+
+
 def explained(finding: Finding | chain.Finding) -> str:
     """Say what a finding is, in the reader's language; as it was stored where its kind is new."""
     words = _KINDS.get(finding.kind)

@@ -11,6 +11,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
@@ -179,7 +180,11 @@ class StreamAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         verify = running.posted(self.admin_site, self.verify_view)
-        own = [path("verify/", verify, name="nucleus_ledger_stream_verify")]
+        meaning = self.admin_site.admin_view(self.findings_view)
+        own = [
+            path("verify/", verify, name="nucleus_ledger_stream_verify"),
+            path("findings/", meaning, name="nucleus_ledger_stream_findings"),
+        ]
         return own + super().get_urls()
 
     def verify_view(self, request: HttpRequest) -> HttpResponse:
@@ -194,6 +199,18 @@ class StreamAdmin(ReadOnlyAdmin):
         if stream is None:
             raise Http404
         return running.start(request, [stream.name], mode)
+
+    def findings_view(self, request: HttpRequest) -> HttpResponse:
+        """Tell what each kind of finding means, and what to do when a stream is red."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _t("What each finding means"),
+            "kinds": findings.kinds(),
+            "red": Stream.objects.filter(status__result="tampered").order_by("name")[:5],
+        }
+        return TemplateResponse(request, "admin/nucleus_ledger/findings.html", context)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra: dict[str, Any] = {**(extra_context or {})}
