@@ -202,6 +202,48 @@ def test_where_it_stands_cannot_be_edited_in_the_database(ledger: str, column: s
     assert run.findings_total == 1
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("scope", None),
+        ("scope", ["assets"]),
+        ("mode", "incremental"),
+        ("started_at", datetime(2020, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_what_a_run_was_asked_cannot_be_edited_on_its_way(
+    ledger: str, column: str, value: Any
+) -> None:
+    """As if a run over some streams had been one over all, or had begun at another time."""
+    run = stepping.begin(ledger, ["assets", "payments"])
+    stepping.step(ledger, run.pk, entries=4)
+    Verification.objects.using(ledger).filter(pk=run.pk).update(**{column: value})
+    finish(ledger, run)
+    assert run.result == Result.UNKNOWN
+    assert any("changed in the database" in warning for warning in run.warnings)
+    assert not StreamStatus.objects.using(ledger).exists()
+
+
+def test_the_steps_of_an_older_run_of_the_same_key_are_not_taken(ledger: str) -> None:
+    """Somebody keeps them, sets the table's counter back, and puts them below a new run."""
+    old = stepping.begin(ledger)
+    stepping.step(ledger, old.pk, entries=70)  # behind the first stream
+    fields = ("verification_id", "number", "standing", "found")
+    steps = VerificationStep.objects.using(ledger).filter(verification=old)
+    kept = steps.order_by("number").values(*fields).last()
+    assert kept is not None
+    key = old.pk
+    old.delete()
+    edit_payload(ledger, "assets-1")
+    run = stepping.begin(ledger)
+    VerificationStep.objects.using(ledger).all().delete()
+    rows = Verification.objects.using(ledger).filter(pk=run.pk)
+    rows.update(id=key)
+    VerificationStep.objects.using(ledger).create(**kept)
+    run = Verification.objects.using(ledger).get(pk=key)
+    assert finish(ledger, run).result == Result.UNKNOWN
+
+
 def test_an_incremental_run_reads_what_is_new_and_hides_no_finding(ledger: str) -> None:
     finish(ledger, stepping.begin(ledger))
     edit_payload(ledger, "assets-1")
