@@ -23,8 +23,9 @@ from nucleus_ledger.core.chain import (
     judge_head,
     walk,
 )
+from nucleus_ledger.core.manifestlog import Expectation, Follower, mismatch
 from nucleus_ledger.core.rebuilding import Row, Window
-from nucleus_ledger.core.report import Problem, Result, StreamReport
+from nucleus_ledger.core.report import Assurance, Problem, Result, StreamReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ class Plan:
     known: Base | None = None
     incremental: bool = False
     acknowledged: tuple[Acknowledgement, ...] = ()
+    expected: Expectation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,15 @@ class _Reader:
     """Hands a stream's rows to the walk, and its modules a look at them."""
 
     def __init__(
-        self, using: str, plan: Plan, options: Options, progress: Callable[[int], None]
+        self,
+        using: str,
+        plan: Plan,
+        options: Options,
+        progress: Callable[[int], None],
+        observe: Callable[[Window], None] | None = None,
     ) -> None:
         self._using, self._plan, self._options = using, plan, options
-        self._progress = progress
+        self._progress, self._observe = progress, observe
         self._modules = stream_modules.load_modules() if options.validate else []
         self.rules = Rules(plan.head.stream, options.ledgers, deep=options.deep)
         self.problems: list[Problem] = []
@@ -121,6 +128,8 @@ class _Reader:
                 if len(self.problems) < self._options.limit:
                     self.problems.extend(_validate(row, self.rules.stream, self._modules))
             yield window
+            if self._observe:
+                self._observe(window)
             self._progress(window.size)
 
 
@@ -131,8 +140,9 @@ def _no_progress(_entries: int) -> None:
 class StreamCheck:
     """The check of one stream. It can stop between rows, and go on from where it stood.
 
-    Where it stands are `low` (every sequence below it was read), `cursor`, `found`, and `judged`:
-    how many of the plan's acknowledgements were come by.
+    Where it stands are `low` (every sequence below it was read), `cursor`, `found`, `judged` (how
+    many of the plan's acknowledgements were come by) and `follower`, which holds the entries
+    against checkpoints. `observe` is handed all windows that are read.
     """
 
     def __init__(
@@ -141,10 +151,15 @@ class StreamCheck:
         plan: Plan,
         options: Options,
         progress: Callable[[int], None] = _no_progress,
+        observe: Callable[[Window], None] | None = None,
     ) -> None:
         self._using, self.plan, self._options = using, plan, options
-        self._reader = _Reader(using, plan, options, progress)
         self.start = self.low = first_entry(plan)
+        self.follower: Follower | None = None
+        if plan.expected and not self.start:
+            self.follower = Follower(plan.head.stream, plan.expected)
+            observe = self.follower.feed
+        self._reader = _Reader(using, plan, options, progress, observe)
         self.cursor = _cursor(plan, self.start)
         self.found = Collected(options.limit)
         self.judged = 0
@@ -185,9 +200,21 @@ class StreamCheck:
         self._take([judge_head(self.plan.head, self.cursor, self._reader.rules)])
         if not self.found.digest.count:
             self._take([_differs_from_known(self._using, self.plan)])
+        if self.follower:
+            self.follower.conclude()
+            self._take(self.follower.findings)
+        elif self.plan.expected:
+            self._take(_heads_that_differ(self._using, self.plan, self.plan.expected))
 
     def report(self) -> StreamReport:
-        return _report(self.plan, self.found, self.start, self.cursor)
+        report = _report(self.plan, self.found, self.start, self.cursor)
+        expected = self.plan.expected
+        if self.follower is None or expected is None or not expected.recorded:
+            return report
+        if not self.follower.fits or not expected.length:
+            return report
+        assurance: Assurance = "witnessed" if expected.witnessed else "checkpoint"
+        return replace(report, assurance=assurance, assured_through=expected.length - 1)
 
     def _read_to(self, stop: Any, end: int | None) -> bool:
         """Read to `stop`, or to `end` if that comes first; a tampered length is any value."""
@@ -317,6 +344,21 @@ def _differs_from_known(using: str, plan: Plan) -> Finding | None:
         actual,
         f"the entry is not the one that {known.label} verified there",
     )
+
+
+def _heads_that_differ(using: str, plan: Plan, expected: Expectation) -> Iterator[Finding]:
+    """Hold the entries where checkpoints end against them, where not all entries are read.
+
+    The first difference tells: all marks behind it differ too, unless somebody forged a hash.
+    """
+    for mark in expected.marks:
+        head = mark.head
+        if head is None or not head.length:
+            continue
+        actual = rowsource.read_hash(connections[using], plan.stream_id, head.length - 1)
+        if actual != head.head_hash:
+            yield mismatch(head, mark.first, {"head_hash": actual})
+            return
 
 
 def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamReport:

@@ -9,12 +9,16 @@ from typing import Any, Literal, cast
 
 from django.conf import settings
 
+from nucleus_ledger.core import note
 from nucleus_ledger.core.record import LABEL, is_label
-from nucleus_ledger.errors import ConfigurationError
+from nucleus_ledger.errors import ConfigurationError, InvalidNote
 
 NAME = "NUCLEUS_LEDGER"
 RESERVED_PREFIX = "nucleus."
 INCIDENTS = "nucleus.incidents"
+IMPORTS = "nucleus.imports"
+KEYS = "nucleus.keys"
+RESTORES = "nucleus.restores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,27 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
 
 def _labels(value: Any) -> bool:
     return isinstance(value, (list, tuple, set, frozenset)) and all(map(is_label, value))
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(each, str) and bool(each) for each in value
+    )
+
+
+def _vkeys(value: Any) -> bool:
+    try:
+        return _texts(value) and all(note.parse_vkey(each) for each in value)
+    except InvalidNote:
+        return False
+
+
+def _sinks(value: Any) -> bool:
+    return _texts(value) and all(
+        each == "stdout"
+        or (each.partition(":")[0] in ("storage", "command") and each.partition(":")[2])
+        for each in value
+    )
 
 
 def _span(value: Any) -> bool:
@@ -69,6 +94,20 @@ OPTIONS: Mapping[str, Option] = {
     "STALE_AFTER": Option(timedelta(days=7), _SPAN, _span),
     "FULL_MAX_AGE": Option(timedelta(days=30), _SPAN, _span),
     "MAX_STORED_FINDINGS": Option(1000, "a whole number >= 1", _whole(1, 1_000_000)),
+    "CHECKPOINT_ORIGIN": Option(
+        "",
+        "a line of text",
+        lambda value: isinstance(value, str) and (not value or is_label(value)),
+    ),
+    "CHECKPOINT_KEY_FILES": Option((), "a list of paths", _texts),
+    "CHECKPOINT_VKEYS": Option((), "a list of vkeys: name+id+key", _vkeys),
+    "CHECKPOINT_SINKS": Option(
+        (), 'a list of "storage:ALIAS", "storage:ALIAS/FOLDER", "command:LINE" and "stdout"', _sinks
+    ),
+    "CHECKPOINT_WITNESSES": Option((), "a list of URLs", _texts),
+    "WITNESS_VKEYS": Option((), "a list of vkeys: name+id+key", _vkeys),
+    "WITNESS_THRESHOLD": Option(1, "a whole number >= 1", _whole(1, 100)),
+    "BACKDATED_STREAMS": Option((), "a list of names of streams, or prefix/*", _labels),
 }
 
 
@@ -147,6 +186,49 @@ class Conf:
     @property
     def max_stored_findings(self) -> int:
         return cast("int", self._get("MAX_STORED_FINDINGS"))
+
+    @property
+    def checkpoint_origin(self) -> str:
+        """Return the name of the log of checkpoints, which ends in the ledger's id."""
+        ledger = self.ledger_id
+        origin = cast("str", self._get("CHECKPOINT_ORIGIN")) or ledger
+        if not origin.endswith(ledger):
+            raise ConfigurationError(
+                f"{NAME}['CHECKPOINT_ORIGIN'] is {origin!r}, which does not end in the ledger's "
+                f"id {ledger!r}"
+            )
+        return origin
+
+    @property
+    def checkpoint_key_files(self) -> Sequence[str]:
+        return cast("Sequence[str]", self._get("CHECKPOINT_KEY_FILES"))
+
+    @property
+    def checkpoint_vkeys(self) -> list[note.VerifierKey]:
+        return list(map(note.parse_vkey, self._get("CHECKPOINT_VKEYS")))
+
+    @property
+    def checkpoint_sinks(self) -> Sequence[str]:
+        return cast("Sequence[str]", self._get("CHECKPOINT_SINKS"))
+
+    @property
+    def checkpoint_witnesses(self) -> Sequence[str]:
+        return cast("Sequence[str]", self._get("CHECKPOINT_WITNESSES"))
+
+    @property
+    def witness_vkeys(self) -> list[note.VerifierKey]:
+        return list(map(note.parse_vkey, self._get("WITNESS_VKEYS")))
+
+    @property
+    def witness_threshold(self) -> int:
+        return cast("int", self._get("WITNESS_THRESHOLD"))
+
+    def is_backdated(self, stream: str) -> bool:
+        """Whether the times of a stream are its writers' own: when something was, not when said."""
+        return any(
+            stream == name or (name.endswith("/*") and stream.startswith(name[:-1]))
+            for name in self._get("BACKDATED_STREAMS")
+        )
 
 
 conf = Conf()

@@ -55,6 +55,18 @@ class InvalidNote(InvalidData):
     """A signed note, a key or a checkpoint is malformed, or a signature of it is wrong."""
 
 
+class CheckpointRefused(LedgerError):
+    """No checkpoint can be made, because what was before it is not known, or is ahead."""
+
+
+class SinkFailed(LedgerError):
+    """A place where checkpoints are kept cannot be read, or did not take one."""
+
+
+class WitnessRefused(LedgerError):
+    """A witness did not cosign a checkpoint."""
+
+
 class ConfigurationError(InvalidData):
     """A value in the settings cannot be used."""
 

@@ -1,7 +1,8 @@
 """Streams, their entries, and what verifications found.
 
 Stream and Entry are history: they are appended to and never changed. StreamStatus, Verification
-and Finding are opinions about history, written by verification alone.
+and Finding are opinions about history, written by verification alone. Checkpoint, RecordedHead and
+HashTile are copies of evidence that is kept elsewhere: they count where a signed root says so.
 """
 
 from __future__ import annotations
@@ -170,6 +171,14 @@ class EntryNotFound(NotFound, Entry.DoesNotExist):
 Entry.EntryNotFound = EntryNotFound
 
 
+class Assurance(models.TextChoices):
+    """What a verification rests on, beside the database itself."""
+
+    CHAIN = "chain", _("chain")
+    CHECKPOINT = "checkpoint", _("checkpoint")
+    WITNESSED = "witnessed", _("witnessed checkpoint")
+
+
 class Verification(models.Model):
     """One verification run."""
 
@@ -202,6 +211,9 @@ class Verification(models.Model):
     validated = models.BooleanField(_("validated"), default=False)
     result = models.CharField(
         _("result"), max_length=20, choices=Result.choices, default=Result.RUNNING
+    )
+    assurance = models.CharField(
+        _("assurance"), max_length=20, choices=Assurance.choices, default=Assurance.CHAIN
     )
     streams = models.BigIntegerField(_("streams"), default=0)
     entries = models.BigIntegerField(_("entries"), default=0)
@@ -279,6 +291,10 @@ class StreamStatus(models.Model):
         Stream, models.PROTECT, primary_key=True, related_name="status", verbose_name=_("stream")
     )
     result = models.CharField(_("result"), max_length=20, choices=Result.choices)
+    assurance = models.CharField(
+        _("assurance"), max_length=20, choices=Assurance.choices, default=Assurance.CHAIN
+    )
+    assured = models.BigIntegerField(_("entries under a checkpoint"), default=0)
     length = models.BigIntegerField(_("verified entries"))
     head_hash = HashField(_("hash there"), null=True)
     verified_at = models.DateTimeField(_("verified"))
@@ -294,3 +310,76 @@ class StreamStatus(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream_id} {self.result} through {self.length}"
+
+
+class Checkpoint(models.Model):
+    """One manifest of the log and the signed note over all manifests through it.
+
+    `frontier`: the hashes of the perfect subtrees over those manifests, 32 bytes each.
+    `undelivered` names the sinks that have not taken it yet.
+    """
+
+    number = models.BigIntegerField(_("number"), primary_key=True)
+    manifest = models.TextField(_("manifest"))
+    note = models.TextField(_("signed note"))
+    frontier = models.BinaryField(_("frontier"))
+    undelivered = models.JSONField(_("not yet delivered to"), default=list)
+
+    class Meta:
+        verbose_name = _("checkpoint")
+        verbose_name_plural = _("checkpoints")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"#{self.number}"
+
+
+class RecordedHead(models.Model):
+    """A stream's head as manifest `number` records it, and those after it below `until`.
+
+    `frontier`: the hashes of the perfect subtrees over the stream's entries, 32 bytes each, from
+    which the next root goes on without reading what is before.
+    """
+
+    pk = models.CompositePrimaryKey("number", "stream")
+    number = models.BigIntegerField(_("number"))
+    stream = models.CharField(_("stream"), max_length=200)
+    until = models.BigIntegerField(_("until"), null=True)
+    text = models.TextField(_("text"))
+    frontier = models.BinaryField(_("frontier"))
+
+    class Meta:
+        verbose_name = _("recorded head")
+        verbose_name_plural = _("recorded heads")
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["stream"],
+                condition=models.Q(until__isnull=True),
+                name="nucleus_ledger_recordedhead_now",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{visible(self.stream)} in #{self.number}"
+
+
+class HashTile(models.Model):
+    """Up to 256 hashes of a tree, level 1 and up (C2SP tlog-tiles); can be rebuilt.
+
+    `tree` is the key of the stream whose entries it is over; 0 is the log of manifests.
+    """
+
+    pk = models.CompositePrimaryKey("tree", "level", "number")
+    tree = models.BigIntegerField(_("tree"))
+    level = models.PositiveSmallIntegerField(_("level"))
+    number = models.BigIntegerField(_("number"))
+    hashes = models.BinaryField(_("hashes"))
+
+    class Meta:
+        verbose_name = _("hash tile")
+        verbose_name_plural = _("hash tiles")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.tree}: {self.level}/{self.number}"

@@ -73,6 +73,7 @@ def finish(using: str, run: Verification, report: Report, unstored: Sequence[Str
     with transaction.atomic(using=using):
         run.finished_at = datetime.fromisoformat(report.finished_at)
         run.result = report.result
+        run.assurance = report.assurance
         run.streams, run.entries = len(report.streams), report.entries
         run.findings_total = report.findings_total
         run.warnings = [*report.warnings, *report.errors]
@@ -160,6 +161,8 @@ def _store_statuses(
         unique_fields=["stream"],
         update_fields=[
             "result",
+            "assurance",
+            "assured",
             "length",
             "head_hash",
             "verified_at",
@@ -195,6 +198,8 @@ def _status_after(
     status: StreamStatus = model(
         stream_id=stream.key,
         result=result,
+        assurance=stream.assurance,
+        assured=0 if stream.assured_through is None else stream.assured_through + 1,
         # A tampered row may hold anything here.
         length=stream.length if type(stream.length) is int else 0,
         head_hash=stream.head_hash if _HASH.fullmatch(str(stream.head_hash)) else None,

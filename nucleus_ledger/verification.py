@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from django.apps import apps
 from django.db import Error as DatabaseError
@@ -15,6 +15,7 @@ from django.db import connections, router
 from nucleus_ledger import acknowledgements, guards, rowsource, statuses, workers
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.conf import conf
+from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
 from nucleus_ledger.errors import InvalidData, NotFound
@@ -32,6 +33,7 @@ class Gathered:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
 
 
 def verify(
@@ -48,12 +50,14 @@ def verify(
     user: str = "",
     store: bool = True,
     run: Verification | None = None,
+    evidence: Evidence | None = None,
 ) -> Report:
     """Verify all streams of a database, or those named, and return the report.
 
     Raises `NotFound` for an unknown stream and `InvalidData` for a bad option; a broken chain
     raises nothing, and a database error on the way stands in the report's `errors`. `progress` is
     called with (entries done, entries in all). `run` is an already stored run to go on with.
+    `evidence` is what to hold the ledger against, beside itself.
     """
     if mode not in ("full", "incremental"):
         raise InvalidData(f"mode is neither 'full' nor 'incremental': {mode!r}")
@@ -66,7 +70,9 @@ def verify(
     standing = guards.inspect(connection)
     stored = rowsource.read_heads(connection, names)
     orphans = rowsource.find_orphans(connection)
-    refuse_unknown(names, {item.head.stream for item in stored} | {o.stream for o in orphans})
+    there = {item.head.stream for item in stored}
+    outside = evidence or Evidence()
+    refuse_unknown(names, there | {orphan.stream for orphan in orphans} | outside.names())
     if store and run is None:
         run = statuses.begin(
             using,
@@ -86,10 +92,12 @@ def verify(
         source = _writable(using)
     known = _known(using, source, stored, gathered.warnings)
     plans = plan(using, stored, known, mode, started, gathered.warnings)
+    plans = [replace(each, expected=outside.expectation(each.head.stream)) for each in plans]
     _check_all(using, plans, options, workers, progress, gathered)
     gathered.streams.extend(
-        _orphan_report(orphan) for orphan in orphans if names is None or orphan.stream in names
+        without_row(orphan) for orphan in orphans if names is None or orphan.stream in names
     )
+    hold_against(outside, gathered, there, names)
     if mode == "incremental":
         gathered.streams = [
             with_stored_findings(source, each, known.get(each.key or 0), gathered.warnings)
@@ -130,6 +138,7 @@ def assemble(
         validated=options.validate,
         warnings=gathered.warnings,
         errors=gathered.errors,
+        evidence=gathered.evidence,
         problems=gathered.problems[: options.limit],
         verification=run.pk if run else None,
     )
@@ -137,7 +146,22 @@ def assemble(
 
 def orphan_reports(using: str) -> list[StreamReport]:
     """Return a report for each group of entries that stand without a row of their stream."""
-    return [_orphan_report(orphan) for orphan in rowsource.find_orphans(connections[using])]
+    return [without_row(orphan) for orphan in rowsource.find_orphans(connections[using])]
+
+
+def hold_against(
+    evidence: Evidence, gathered: Gathered, there: Iterable[str], names: Sequence[str] | None
+) -> None:
+    """Add what evidence says of no single stream that is there: of those gone, and of the log."""
+    gathered.streams.extend(
+        without_row(finding)
+        for finding in evidence.missing(there)
+        if names is None or finding.stream in names
+    )
+    gathered.streams.extend(map(without_row, evidence.findings))
+    gathered.evidence.extend(evidence.lines)
+    gathered.warnings.extend(evidence.warnings)
+    gathered.errors.extend(evidence.errors)
 
 
 def judge_entries(using: str, stream_id: int, low: int, high: int) -> list[Finding] | None:
@@ -329,7 +353,8 @@ def _in_order(streams: list[StreamReport], limit: int) -> list[StreamReport]:
     return kept
 
 
-def _orphan_report(finding: Any) -> StreamReport:
+def without_row(finding: Finding) -> StreamReport:
+    """Return the report of what is found where no stream's row stands."""
     return StreamReport(
         name=finding.stream,
         length=0,

@@ -125,8 +125,11 @@ def entries_of(plan: Plan) -> int:
 
 
 def ranges(plan: Plan, size: int) -> list[tuple[int, int]]:
-    """Cut what is to be read of a stream; acknowledged findings need one walk over all of it."""
-    if plan.acknowledged or type(plan.head.length) is not int:
+    """Cut what is to be read of a stream.
+
+    Acknowledged findings, and the tree that checkpoints commit to, need one walk over all of it.
+    """
+    if plan.acknowledged or plan.expected or type(plan.head.length) is not int:
         return []
     size = max(size, entries_of(plan) // _MOST_RANGES)  # a tampered length may be any number
     starts = range(first_entry(plan), plan.head.length, size)

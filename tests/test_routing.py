@@ -401,7 +401,7 @@ def test_the_command_verifies_the_database_it_is_given(routed: Site) -> None:
         "print(entry._state.db, entry.sequence)"
     )
     assert done.stdout.splitlines() == [
-        "{'default': 0, 'east': 6, 'west': 6} [True, True]",
+        "{'default': 0, 'east': 9, 'west': 9} [True, True]",
         "east 4",
     ]
     reports = {alias: routed.report("--database", alias) for alias in ("east", "west")}

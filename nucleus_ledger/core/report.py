@@ -11,8 +11,10 @@ from nucleus_ledger.core.chain import Finding
 SCHEMA = "nucleus-ledger/report/v1"
 
 Mode = Literal["full", "incremental", "range"]
+Assurance = Literal["chain", "checkpoint", "witnessed"]
 Result = Literal["intact", "intact_since", "acknowledged", "tampered", "unknown"]
 
+_ASSURANCES: tuple[Assurance, ...] = ("chain", "checkpoint", "witnessed")
 EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, EXIT_NOT_STRICT = 0, 1, 2, 3
 
 
@@ -41,7 +43,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """One stream's part. `checked_from` and `checked_to` are sequences, both included."""
+    """One stream's part. `checked_from` and `checked_to` are sequences, both included.
+
+    `assurance` is what the entries through `assured_through` were held against beside the chain
+    itself; behind it, and where it is None, they rest on the chain alone.
+    """
 
     name: str
     length: int
@@ -55,6 +61,8 @@ class StreamReport:
     result: Result = "unknown"
     based_on: str | None = None
     key: int | None = None  # of the stream's row, where there is one
+    assurance: Assurance = "chain"
+    assured_through: int | None = None
 
     @property
     def intact(self) -> bool | None:
@@ -72,8 +80,10 @@ class StreamReport:
             "checked_to": self.checked_to,
             "entries_checked": self.entries_checked,
             "head_hash": self.head_hash,
-            "assurance": "chain",
-            "assured_through": self.checked_to,
+            "assurance": self.assurance,
+            "assured_through": (
+                self.checked_to if self.assurance == "chain" else self.assured_through
+            ),
             "based_on": self.based_on,
             "findings": [finding.as_dict() for finding in self.findings],
         }
@@ -81,7 +91,8 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One verification. Times are ISO 8601 with offset."""
+    """One verification. Times are ISO 8601 with offset; `evidence` says what the ledger was held
+    against beside itself."""
 
     mode: Mode
     database: str
@@ -94,6 +105,7 @@ class Report:
     validated: bool = False
     warnings: Sequence[str] = ()
     errors: Sequence[str] = ()
+    evidence: Sequence[str] = ()
     problems: Sequence[Problem] = ()
     verification: int | None = None
 
@@ -121,6 +133,12 @@ class Report:
                 return False
             case _:
                 return None
+
+    @property
+    def assurance(self) -> Assurance:
+        """The lowest of the streams: all that is said of the whole."""
+        lowest = min((_ASSURANCES.index(each.assurance) for each in self.streams), default=0)
+        return _ASSURANCES[lowest]
 
     @property
     def findings(self) -> list[Finding]:
@@ -164,7 +182,7 @@ class Report:
             "mode": self.mode,
             "deep": self.deep,
             "validated": self.validated,
-            "assurance": "chain",
+            "assurance": self.assurance,
             "database": self.database,
             "ledger": self.ledger,
             "started_at": self.started_at,
@@ -173,6 +191,7 @@ class Report:
             "guards": self.guards,
             "warnings": list(self.warnings),
             "errors": list(self.errors),
+            "evidence": list(self.evidence),
             "problems": [problem.as_dict() for problem in self.problems],
             "findings_total": self.findings_total,
             "findings_truncated": self.findings_total > shown,

@@ -11,7 +11,14 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nucleus_ledger.core.merkle import HASH_BYTES, MOST_LEAVES, Node, root_of
+from nucleus_ledger.core.merkle import (
+    HASH_BYTES,
+    MOST_LEAVES,
+    CompactRange,
+    Node,
+    node_hash,
+    root_of,
+)
 from nucleus_ledger.errors import InvalidProof
 
 HEIGHT, WIDTH = 8, 256
@@ -58,6 +65,41 @@ class Place(NamedTuple):
         if len(part) != self.span or any(len(each) != HASH_BYTES for each in part):
             raise InvalidProof(f"tile {self.level}/{self.number} has too few hashes")
         return root_of(part)
+
+
+class Tiler(CompactRange):
+    """A tree that grows, and gathers the new hashes of its tiles of level 1 and up.
+
+    `new[level]` goes on where the tiles of the tree it began with end.
+    """
+
+    def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
+        super().__init__(size, hashes)
+        self.began = size
+        self.new: dict[int, list[bytes]] = {}
+
+    def append(self, leaf: bytes) -> None:
+        carried, level = self.size, 0
+        self.size += 1
+        while carried & 1:
+            leaf = node_hash(self.hashes.pop(), leaf)
+            carried >>= 1
+            level += 1
+            if level % HEIGHT == 0:
+                self.new.setdefault(level // HEIGHT, []).append(leaf)
+        self.hashes.append(leaf)
+
+    def tiles(self) -> dict[tuple[int, int], tuple[int, list[bytes]]]:
+        """Return what is new by (level, number): from which hash of the tile on, and the hashes."""
+        found = {}
+        for level, hashes in self.new.items():
+            place = self.began >> (HEIGHT * level)
+            while hashes:
+                number, start = divmod(place, WIDTH)
+                part, hashes = hashes[: WIDTH - start], hashes[WIDTH - start :]
+                found[level, number] = (start, part)
+                place += len(part)
+        return found
 
 
 def parse(path: str) -> Tile:

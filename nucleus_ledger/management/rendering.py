@@ -24,7 +24,7 @@ def report_lines(report: Report) -> Iterator[str]:
 
 def _lines(report: Report) -> Iterator[str]:
     yield from table(
-        ("stream", "entries", "checked", "head", "result"),
+        ("stream", "entries", "checked", "head", "result", "assurance"),
         [_stream_row(stream) for stream in report.streams],
     )
     for finding in report.findings:
@@ -36,6 +36,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"… and {hidden} more findings that are counted but not kept"
     for problem in report.problems:
         yield f"problem ({problem.module}) {problem.stream} #{problem.sequence}: {problem.message}"
+    for line in report.evidence:
+        yield f"held against {line}"
     for warning in report.warnings:
         yield f"warning: {warning}"
     for error in report.errors:
@@ -49,7 +51,7 @@ def conclusion(report: Report) -> str:
     streams = f"{report.entries} entries in {len(report.streams)} streams read"
     match report.result:
         case "intact":
-            return f"intact: {streams}, ledger {report.ledger!r}, nothing found"
+            return f"intact: {streams}, ledger {report.ledger!r}, nothing found; {_assured(report)}"
         case "intact_since":
             return (
                 f"intact since the earlier verifications named above: {streams}; "
@@ -64,6 +66,13 @@ def conclusion(report: Report) -> str:
         case _:
             reason = report.errors[0] if report.errors else "there is no entry to verify"
             return f"unknown: {reason}"
+
+
+def _assured(report: Report) -> str:
+    if report.assurance == "chain":
+        return "assurance: chain (who can write everything could have rewritten it)"
+    through = "each stream through its newest recorded length"
+    return f"assurance: {report.assurance} ({through}; what is behind rests on the chain)"
 
 
 def finding_lines(finding: Finding) -> Iterator[str]:
@@ -85,6 +94,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]
             yield "  ".join("-" * width for width in widths)
 
 
+def _through(stream: StreamReport) -> str:
+    if stream.assurance == "chain":
+        return "chain"
+    return f"{stream.assurance} through {stream.assured_through}"
+
+
 def _stream_row(stream: StreamReport) -> tuple[str, ...]:
     checked = "nothing"
     if stream.checked_from is not None:
@@ -95,6 +110,7 @@ def _stream_row(stream: StreamReport) -> tuple[str, ...]:
         checked,
         (stream.head_hash or "")[:12],
         f"{stream.result}{f' ({stream.based_on})' if stream.based_on else ''}",
+        _through(stream),
     )
 
 

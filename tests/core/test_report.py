@@ -174,6 +174,7 @@ def test_the_json_form() -> None:
         "guards": GUARDS,
         "warnings": ["guards: missing"],
         "errors": [],
+        "evidence": [],
         "problems": [
             {
                 "module": "proof",

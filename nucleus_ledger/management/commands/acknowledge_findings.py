@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
-from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,6 +11,7 @@ from django.db import Error as DatabaseError
 
 from nucleus_ledger import incidents
 from nucleus_ledger.errors import LedgerError
+from nucleus_ledger.management.outcomes import user
 
 
 class Command(BaseCommand):
@@ -27,11 +26,8 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
 
     def handle(self, *args: Any, stream: str, reason: str, database: str, **options: Any) -> None:
-        user = ""
-        with suppress(KeyError, OSError):
-            user = getpass.getuser()
         try:
-            entry, report = incidents.acknowledge(database, stream, reason=reason, by=user)
+            entry, report = incidents.acknowledge(database, stream, reason=reason, by=user())
         except LedgerError as exc:
             raise CommandError(str(exc)) from exc
         except DatabaseError as exc:

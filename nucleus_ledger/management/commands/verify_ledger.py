@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import sys
 import tempfile
-import traceback
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, SystemCheckError
+from django.core.management.base import CommandError
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db import Error as DatabaseError
 from tqdm import tqdm
 
 from nucleus_ledger import verification
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core import note
 from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
-from nucleus_ledger.errors import LedgerError
+from nucleus_ledger.evidence import against
+from nucleus_ledger.management.outcomes import LedgerCommand, user
 from nucleus_ledger.management.rendering import conclusion, report_lines
 
 
-class Command(BaseCommand):
+class Command(LedgerCommand):
     help = "Verify the ledger: every entry of every stream, or of the streams named."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,6 +43,27 @@ class Command(BaseCommand):
         parser.add_argument(
             "--validate", action="store_true", help="ask the stream modules about every entry"
         )
+        parser.add_argument(
+            "--against",
+            action="append",
+            default=[],
+            metavar="CHECKPOINT",
+            help="hold the ledger against this signed note, or the folder of a sink; repeatable",
+        )
+        parser.add_argument(
+            "--vkey",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="a key that checkpoints may be signed with; else those of CHECKPOINT_VKEYS",
+        )
+        parser.add_argument(
+            "--witness-vkey",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="a witness whose cosignature counts; else those of WITNESS_VKEYS",
+        )
         parser.add_argument("--workers", type=int, default=1, help="processes over the streams")
         parser.add_argument(
             "--accept-acknowledged",
@@ -59,31 +80,16 @@ class Command(BaseCommand):
             "--strict-validate", action="store_true", help="validate, and exit 3 on a problem"
         )
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        """Let no error end as exit 1, which says that tampering was found."""
-        try:
-            super().run_from_argv(argv)
-        except CommandError as exc:  # raised again for --traceback
-            traceback.print_exc()
-            sys.exit(exc.returncode)
-        except (Exception, KeyboardInterrupt):
-            traceback.print_exc()
-            sys.exit(EXIT_UNKNOWN)
-
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        try:
-            return super().execute(*args, **options)
-        except SystemCheckError as exc:
-            raise CommandError(str(exc), returncode=EXIT_UNKNOWN) from exc
-        except (LedgerError, DatabaseError, OSError) as exc:
-            message = f"could not be told: {exc or type(exc).__name__}"
-            raise CommandError(message, returncode=EXIT_UNKNOWN) from exc
-        except KeyboardInterrupt as exc:
-            raise CommandError("interrupted", returncode=EXIT_UNKNOWN) from exc
-
     def handle(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
         if database not in connections:
             raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+        evidence = None
+        if options["against"]:
+            keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
+            witnesses = list(map(note.parse_vkey, options["witness_vkey"])) or conf.witness_vkeys
+            evidence = against.load(database, options["against"], keys, witnesses)
+        elif options["vkey"] or options["witness_vkey"]:
+            raise CommandError("a vkey needs --against", returncode=EXIT_UNKNOWN)
         with _progress_bar(options["no_progress"]) as bar:
             report = verification.verify(
                 database,
@@ -95,7 +101,8 @@ class Command(BaseCommand):
                 workers=options["workers"],
                 progress=_onto(bar),
                 origin="command",
-                user=_user(),
+                user=user(),
+                evidence=evidence,
             )
         code = report.exit_code(
             accept_acknowledged=options["accept_acknowledged"],
@@ -144,10 +151,3 @@ def _onto(bar: tqdm[Any]) -> Callable[[int, int], None]:
         bar.update(done - bar.n)
 
     return progress
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return ""

@@ -1,0 +1,57 @@
+"""Evidence that a verification holds a ledger against: checkpoints, and the log they sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.manifestlog import Expectation, ManifestLog, mismatch
+
+LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
+
+
+def _never(_stream: str) -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """A log of manifests whose root is a signed one, or why there is none.
+
+    `lines` say what was held against what; `findings` are of the log itself; `errors` keep a
+    verification from being told. `slack`, `backdated` and `imported` are as in `Expectation`.
+    """
+
+    log: ManifestLog | None = None
+    witnessed: bool = False
+    slack: int = 0
+    backdated: Callable[[str], bool] = _never
+    imported: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def expectation(self, stream: str) -> Expectation | None:
+        if self.log is None:
+            return None
+        return Expectation(
+            self.log.marks(stream),
+            None if self.backdated(stream) else self.slack,
+            self.imported.get(stream, ()),
+            self.witnessed,
+        )
+
+    def names(self) -> set[str]:
+        """Return the streams that the newest manifest has."""
+        return set(self.log.heads) if self.log else set()
+
+    def missing(self, there: Iterable[str]) -> list[Finding]:
+        """Return a finding for each stream that checkpoints have, and that is not there."""
+        if self.log is None:
+            return []
+        gone = sorted(self.names() - set(there))
+        return [
+            mismatch(self.log.heads[name], self.log.marks(name)[-1].first, None) for name in gone
+        ]

@@ -1,0 +1,248 @@
+"""Finds what a ledger is to be held against: notes that an auditor kept, or the sinks' newest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nucleus_ledger.conf import IMPORTS, conf
+from nucleus_ledger.core import canonical, checkpoint, hashing, note, signing
+from nucleus_ledger.core.against import LOG, Evidence
+from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.checkpoint import Checkpoint
+from nucleus_ledger.core.manifestlog import ManifestLog
+from nucleus_ledger.core.note import Note, VerifierKey
+from nucleus_ledger.errors import (
+    Deserialization,
+    InvalidData,
+    InvalidNote,
+    InvalidProof,
+    LedgerError,
+    SinkFailed,
+)
+from nucleus_ledger.evidence import memory, signers, sinks, stored
+from nucleus_ledger.evidence.sinks import StorageSink
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A signed note to hold a ledger against; `sink` also holds the documents it is about."""
+
+    label: str
+    note: Note
+    checkpoint: Checkpoint
+    sink: StorageSink | None = None
+
+
+def load(
+    using: str,
+    paths: Sequence[str],
+    keys: Sequence[VerifierKey],
+    witness_keys: Sequence[VerifierKey],
+) -> Evidence:
+    """Return the evidence of notes and of folders that a sink wrote; requires one or more.
+
+    Raises `InvalidNote` and `InvalidData` for what no ledger can be held against: an unreadable
+    file, a wrong signature, a checkpoint of another ledger or of no manifests.
+    """
+    given = [_given(Path(path)) for path in paths]
+    for each in given:
+        _check_is_ours(each)
+    evidence = _prepared(using)
+    for each in given:
+        _check_signatures(each, keys, evidence)
+    newest = max(given, key=lambda each: each.checkpoint.size)
+    witnessed = _witnesses(newest, witness_keys)
+    if witness_keys:
+        enough = len(witnessed) >= conf.witness_threshold
+        evidence.witnessed = enough
+        if not enough:
+            evidence.warnings.append(
+                f"{newest.label} has {len(witnessed)} cosignatures of known witnesses, and "
+                f"WITNESS_THRESHOLD is {conf.witness_threshold}"
+            )
+    folder = next((each.sink for each in (newest, *given) if each.sink), None)
+    _follow(using, evidence, given, folder, everything=True)
+    evidence.lines.extend(_line(each, witnessed if each is newest else []) for each in given)
+    return evidence
+
+
+def newest(using: str) -> Evidence | None:
+    """Return the evidence of the newest checkpoint that a sink holds; None without sinks, or one.
+
+    Of each stream only the newest recorded state is in it. What keeps it from being read stands in
+    its `errors`.
+    """
+    origin = conf.checkpoint_origin
+    readable = sinks.readable(origin)
+    if not readable:
+        return None
+    evidence = _prepared(using)
+    try:
+        keys = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
+        remembered, evidence.warnings = memory.recall(readable, origin, keys)
+    except LedgerError as exc:
+        evidence.errors.append(f"no checkpoint could be read: {exc}")
+        return evidence
+    if remembered is None:
+        return None
+    given = Given(remembered.sink.name, remembered.note, remembered.checkpoint, remembered.sink)
+    witnessed = _witnesses(given, conf.witness_vkeys)
+    evidence.witnessed = len(witnessed) >= conf.witness_threshold
+    _follow(using, evidence, [given], remembered.sink, everything=False)
+    evidence.lines.append(_line(given, witnessed))
+    return evidence
+
+
+def _prepared(using: str) -> Evidence:
+    _depth, _size, skew = conf.entry_limits
+    return Evidence(slack=skew, backdated=conf.is_backdated, imported=_imported(using))
+
+
+def _given(path: Path) -> Given:
+    sink = None
+    try:
+        if path.is_dir():
+            inner = path / sinks.folder_of(conf.checkpoint_origin)
+            sink = sinks.folder(inner if inner.is_dir() else path)
+            size = sink.newest()
+            if not size:
+                raise InvalidData(f"{path} holds no checkpoint")
+            text = sink.note(size)
+        else:
+            text = path.read_text("utf-8")
+    except (OSError, UnicodeError, SinkFailed) as exc:
+        raise InvalidData(f"{path} cannot be read: {exc}") from exc
+    try:
+        parsed = note.parse(text)
+        return Given(str(path), parsed, checkpoint.parse(parsed.text), sink)
+    except InvalidNote as exc:
+        raise InvalidNote(f"{path}: {exc}") from exc
+
+
+def _check_is_ours(given: Given) -> None:
+    said = given.checkpoint
+    if not any(said.origin.endswith(ledger) for ledger in conf.accepted_ledgers):
+        raise InvalidData(
+            f"{given.label} is a checkpoint of {said.origin!r}, which is not one of this ledger "
+            f"{conf.ledger_id!r}"
+        )
+    if said.size == 0:
+        raise InvalidData(f"{given.label} is a checkpoint of no manifests: it says nothing")
+
+
+def _check_signatures(given: Given, keys: Sequence[VerifierKey], evidence: Evidence) -> None:
+    if not keys:
+        evidence.warnings.append(
+            f"{given.label}: no vkey was given, so its signature was not checked: it counts for "
+            "as much as the place where it was kept"
+        )
+        return
+    try:
+        signing.verify(given.note, keys)
+    except InvalidNote as exc:
+        raise InvalidNote(f"{given.label}: {exc}") from exc
+
+
+def _witnesses(given: Given, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
+    """Return the witnesses that cosigned; a wrong cosignature makes the note worthless."""
+    if not keys:
+        return []
+    names = {(each.name, each.key_id) for each in given.note.signatures}
+    known = [key for key in keys if (key.name, key.key_id) in names]
+    if not known:
+        return []
+    try:
+        return [each.key for each in signing.verify(given.note, known)]
+    except InvalidNote as exc:
+        raise InvalidNote(f"{given.label}: {exc}") from exc
+
+
+def _follow(
+    using: str,
+    evidence: Evidence,
+    given: Sequence[Given],
+    folder: StorageSink | None,
+    *,
+    everything: bool,
+) -> None:
+    """Read the log up to the largest size given, and hold it against each note on the way."""
+    sizes: dict[int, list[Given]] = {}
+    for each in given:
+        sizes.setdefault(each.checkpoint.size, []).append(each)
+    log = ManifestLog(everything=everything)
+    try:
+        for manifest, heads in _documents(using, folder, max(sizes), evidence):
+            log.add(manifest, heads)
+            for each in sizes.get(log.size, []):
+                if each.checkpoint.root != log.tree.root():
+                    evidence.findings.append(_fork(using, each, log))
+    except InvalidProof as exc:
+        if not evidence.findings:
+            evidence.errors.append(f"the log of manifests cannot be followed: {exc}")
+        return
+    if evidence.findings:
+        return
+    if log.last and log.last.ledger not in conf.accepted_ledgers:
+        evidence.errors.append(f"the manifests are of ledger {log.last.ledger!r}")
+        return
+    evidence.log = log
+    evidence.warnings.extend(log.notices)
+
+
+def _documents(
+    using: str, folder: StorageSink | None, size: int, evidence: Evidence
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the manifests with their heads: from the folder as far as it has them."""
+    if folder is None:
+        yield from stored.documents(using, 0, size)
+        return
+    number = 0
+    try:
+        for number in range(size):
+            yield folder.manifest(number), folder.heads(number)
+    except SinkFailed as exc:
+        evidence.warnings.append(f"{exc}: read from the database instead")
+        yield from stored.documents(using, number, size)
+
+
+def _fork(using: str, given: Given, log: ManifestLog) -> Finding:
+    """Return the finding that the ledger's log is not the one that was signed, with both notes."""
+    size = given.checkpoint.size
+    here = stored.checkpoints(using).filter(number=size - 1).values_list("note", flat=True)
+    return Finding(
+        "checkpoint_mismatch",
+        LOG,
+        size - 1,
+        None,
+        (),
+        {"root": given.checkpoint.root.hex(), "note": str(given.note)},
+        {"root": log.tree.root().hex(), "note": here.first()},
+        f"the first {size} manifests are not those that {given.label} signs",
+    )
+
+
+def _line(given: Given, witnesses: Iterable[VerifierKey]) -> str:
+    said = given.checkpoint
+    signed = ", ".join(dict.fromkeys(each.name for each in given.note.signatures))
+    text = f"checkpoint {said.size} of {said.origin} ({given.label}), signatures of {signed}"
+    names = ", ".join(key.name for key in witnesses)
+    return f"{text}; witnessed by {names}" if names else text
+
+
+def _imported(using: str) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the sequences whose times are those of another ledger, as entries have it on record.
+
+    Such an entry claims no time before its own: it says that these were carried in then.
+    """
+    found: dict[str, tuple[tuple[int, int], ...]] = {}
+    rows = stored.entries(using).filter(stream__name=IMPORTS).order_by("sequence")
+    for text, digest in rows.values_list("serialized", "hash").iterator(chunk_size=500):
+        if hashing.hash_text(text) != digest:
+            continue
+        with suppress(Deserialization, KeyError, TypeError, AttributeError):
+            for stream, span in canonical.loads(text)["payload"]["streams"].items():
+                found[stream] = (*found.get(stream, ()), (span["from"], span["to"] + 1))
+    return found

@@ -1,0 +1,131 @@
+"""The copies of manifests and stream heads in the database. What they say counts for nothing
+until the root over them is the one of a signed note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db.models import Max
+
+from nucleus_ledger.core.manifestlog import ManifestLog
+from nucleus_ledger.core.merkle import HASH_BYTES
+from nucleus_ledger.errors import InvalidProof
+
+if TYPE_CHECKING:
+    from nucleus_ledger.models import Checkpoint
+
+_AT_ONCE = 500
+
+
+def size(using: str) -> int:
+    """Return the size of the log as far as the database has it."""
+    newest = checkpoints(using).aggregate(newest=Max("number"))["newest"]
+    return 0 if newest is None else int(newest) + 1
+
+
+def checkpoints(using: str) -> Any:
+    return _model("Checkpoint")._base_manager.using(using)
+
+
+def heads(using: str) -> Any:
+    return _model("RecordedHead")._base_manager.using(using)
+
+
+def tiles(using: str) -> Any:
+    return _model("HashTile")._base_manager.using(using)
+
+
+def entries(using: str) -> Any:
+    return _model("Entry")._base_manager.using(using)
+
+
+def documents(using: str, start: int, stop: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield manifests from `start` up to `stop`, each with the heads that are new in it.
+
+    Raises `InvalidProof` where one is missing.
+    """
+    manifests = checkpoints(using).filter(number__gte=start, number__lt=stop).order_by("number")
+    rows = heads(using).filter(number__gte=start, number__lt=stop).order_by("number")
+    changed = groupby(
+        rows.values_list("number", "text").iterator(chunk_size=_AT_ONCE), key=itemgetter(0)
+    )
+    ahead = next(changed, None)
+    expected = start
+    for number, manifest in manifests.values_list("number", "manifest").iterator(
+        chunk_size=_AT_ONCE
+    ):
+        if number != expected:
+            break
+        texts: list[str] = []
+        if ahead is not None and ahead[0] == number:
+            texts = [text for _number, text in ahead[1]]
+            ahead = next(changed, None)
+        yield manifest, texts
+        expected += 1
+    if expected < stop:
+        raise InvalidProof(f"the database does not have manifest {expected}")
+
+
+def log(pairs: Iterable[tuple[str, Sequence[str]]], *, everything: bool = True) -> ManifestLog:
+    """Return the log that documents make; raises `InvalidProof`."""
+    found = ManifestLog(everything=everything)
+    for manifest, texts in pairs:
+        found.add(manifest, texts)
+    return found
+
+
+def current(using: str) -> dict[str, tuple[str, list[bytes]]]:
+    """Return the newest head of each stream and its frontier, by the stream's name."""
+    rows = heads(using).filter(until__isnull=True).values_list("stream", "text", "frontier")
+    return {
+        stream: (text, split(bytes(frontier)))
+        for stream, text, frontier in rows.iterator(chunk_size=_AT_ONCE)
+    }
+
+
+def store(
+    using: str,
+    number: int,
+    manifest: str,
+    frontier: Sequence[bytes],
+    changed: Iterable[tuple[str, str, Sequence[bytes]]],
+    gone: Iterable[str] = (),
+) -> Checkpoint:
+    """Store a manifest, with (stream, head, frontier) of the streams new in it; in a transaction.
+
+    Raises `IntegrityError` where another process stores one of that number.
+    """
+    checkpoint: Checkpoint = checkpoints(using).create(
+        number=number, manifest=manifest, note="", frontier=b"".join(frontier)
+    )
+    rows = [
+        _model("RecordedHead")(number=number, stream=stream, text=text, frontier=b"".join(hashes))
+        for stream, text, hashes in changed
+    ]
+    names = [*(row.stream for row in rows), *gone]
+    for start in range(0, len(names), _AT_ONCE):
+        part = names[start : start + _AT_ONCE]
+        heads(using).filter(until__isnull=True, stream__in=part).update(until=number)
+    heads(using).bulk_create(rows, batch_size=_AT_ONCE)
+    return checkpoint
+
+
+def refill(using: str, stream: str, frontier: Sequence[bytes]) -> None:
+    """Store the frontier of a stream's newest head, where it was lost."""
+    current = heads(using).filter(until__isnull=True, stream=stream)
+    current.update(frontier=b"".join(frontier))
+
+
+def split(hashes: bytes) -> list[bytes]:
+    """Cut neighbouring hashes apart; raises `InvalidProof` where they are no whole hashes."""
+    if len(hashes) % HASH_BYTES:
+        raise InvalidProof("hashes in the database are cut off")
+    return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
+
+
+def _model(name: str) -> Any:
+    return apps.get_model("nucleus_ledger", name)
