@@ -213,7 +213,11 @@ class Verification(models.Model):
         _("result"), max_length=20, choices=Result.choices, default=Result.RUNNING
     )
     assurance = models.CharField(
-        _("assurance"), max_length=20, choices=Assurance.choices, default=Assurance.CHAIN
+        _("assurance"),
+        max_length=20,
+        choices=Assurance.choices,
+        default=Assurance.CHAIN,
+        db_default=Assurance.CHAIN,
     )
     streams = models.BigIntegerField(_("streams"), default=0)
     entries = models.BigIntegerField(_("entries"), default=0)
@@ -292,9 +296,13 @@ class StreamStatus(models.Model):
     )
     result = models.CharField(_("result"), max_length=20, choices=Result.choices)
     assurance = models.CharField(
-        _("assurance"), max_length=20, choices=Assurance.choices, default=Assurance.CHAIN
+        _("assurance"),
+        max_length=20,
+        choices=Assurance.choices,
+        default=Assurance.CHAIN,
+        db_default=Assurance.CHAIN,
     )
-    assured = models.BigIntegerField(_("entries under a checkpoint"), default=0)
+    assured = models.BigIntegerField(_("entries under a checkpoint"), default=0, db_default=0)
     length = models.BigIntegerField(_("verified entries"))
     head_hash = HashField(_("hash there"), null=True)
     verified_at = models.DateTimeField(_("verified"))

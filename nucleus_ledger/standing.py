@@ -16,7 +16,11 @@ from nucleus_ledger.acknowledgements import Acknowledgement
 from nucleus_ledger.checking import Base, Options, Plan, StreamCheck
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.chain import Cursor, Finding, Head
+from nucleus_ledger.core.manifest import StreamHead
+from nucleus_ledger.core.manifestlog import Expectation, Follower, Mark
+from nucleus_ledger.core.merkle import CompactRange
 from nucleus_ledger.core.report import StreamReport
+from nucleus_ledger.evidence.against import Anchor
 from nucleus_ledger.models import Verification, VerificationStep
 
 _NUMBERS = ("key", "rows", "done", "total", "kept", "found")
@@ -27,7 +31,8 @@ class Standing:
     """The key of the stream a run is at, how many rows of that key are done, and the check.
 
     `done` of `total` entries; `found` findings in the streams that were read to their end, `kept`
-    of them stored.
+    of them stored. `anchor` is the checkpoint that the ledger is held against, once the run has
+    `looked` for one.
     """
 
     key: int = -(1 << 63)
@@ -36,6 +41,8 @@ class Standing:
     total: int = 0
     kept: int = 0
     found: int = 0
+    looked: bool = False
+    anchor: Anchor | None = None
     check: StreamCheck | None = None
 
 
@@ -100,6 +107,8 @@ def _salt(run: Verification, number: int) -> str:
 def _packed(standing: Standing) -> dict[str, Any]:
     """Return where a run stands as JSON can say it; `_standing` is its inverse."""
     packed: dict[str, Any] = {name: getattr(standing, name) for name in _NUMBERS}
+    packed["looked"] = standing.looked
+    packed["anchor"] = asdict(standing.anchor) if standing.anchor else None
     check = standing.check
     packed["check"] = None
     if check is not None:
@@ -110,12 +119,17 @@ def _packed(standing: Standing) -> dict[str, Any]:
             "cursor": asdict(check.cursor),
             "findings": [asdict(finding) for finding in check.found.kept],
             "settled": check.found.settled,
+            "follower": _packed_follower(check.follower),
         }
     return packed
 
 
 def _standing(using: str, packed: dict[str, Any]) -> Standing:
     standing = Standing(**{name: packed[name] for name in _NUMBERS})
+    standing.looked = packed["looked"]
+    if packed["anchor"]:
+        names = tuple(packed["anchor"]["witnesses"])
+        standing.anchor = Anchor(**{**packed["anchor"], "witnesses": names})
     if (stored := packed["check"]) is not None:
         standing.check = check = StreamCheck(using, _plan(stored["plan"]), options())
         check.low, check.judged = stored["low"], stored["judged"]
@@ -124,7 +138,34 @@ def _standing(using: str, packed: dict[str, Any]) -> Standing:
         for finding in stored["findings"]:
             check.found.add(_finding(finding))
         check.found.settled = stored["settled"]
+        if check.follower and (followed := stored["follower"]):
+            hashes = [bytes.fromhex(each) for each in followed["hashes"]]
+            check.follower.tree = CompactRange(followed["size"], hashes)
+            check.follower.passed = followed["passed"]
+            check.follower.findings = list(map(_finding, followed["findings"]))
     return standing
+
+
+def _packed_follower(follower: Follower | None) -> dict[str, Any] | None:
+    if follower is None:
+        return None
+    return {
+        "size": follower.tree.size,
+        "hashes": [each.hex() for each in follower.tree.hashes],
+        "passed": follower.passed,
+        "findings": [asdict(finding) for finding in follower.findings],
+    }
+
+
+def _expectation(packed: dict[str, Any] | None) -> Expectation | None:
+    if packed is None:
+        return None
+    marks = tuple(
+        Mark(StreamHead(**mark["head"]) if mark["head"] else None, mark["first"], mark["until"])
+        for mark in packed["marks"]
+    )
+    imported = tuple((low, high) for low, high in packed["imported"])
+    return Expectation(marks, packed["slack"], imported, packed["witnessed"])
 
 
 def _plan(packed: dict[str, Any]) -> Plan:
@@ -136,6 +177,7 @@ def _plan(packed: dict[str, Any]) -> Plan:
         tuple(
             Acknowledgement(Head(**each["head"]), each["digest"]) for each in packed["acknowledged"]
         ),
+        _expectation(packed["expected"]),
     )
 
 

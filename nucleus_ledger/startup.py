@@ -22,6 +22,7 @@ from django.db import IntegrityError, OperationalError, connections, router
 from nucleus_ledger import statuses, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.errors import IntegrityFailed
+from nucleus_ledger.evidence import against
 
 if TYPE_CHECKING:
     from nucleus_ledger.core.chain import Finding
@@ -128,6 +129,7 @@ def _verify(using: str, mode: Literal["full", "incremental"], run: Verification 
             origin="startup",
             store=run is not None,
             run=run,
+            evidence=against.newest(using),
         )
     finally:
         if run is not None:  # a run whose result is stored holds no lease any more

@@ -20,9 +20,11 @@ from django.db.models import F, Sum
 from nucleus_ledger import guards, rowsource, statuses, verification
 from nucleus_ledger.checking import Plan, StreamCheck
 from nucleus_ledger.conf import conf
+from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Report, StreamReport
 from nucleus_ledger.errors import InvalidData, NotFound
+from nucleus_ledger.evidence import against
 from nucleus_ledger.models import Stream, Verification, VerificationStep
 from nucleus_ledger.signals import verification_finished
 from nucleus_ledger.standing import Found, Standing, as_step, options, read_found, read_standing
@@ -154,7 +156,7 @@ def _take(using: str, run: Verification, entries: int) -> None:
             _store_step(using, run, number + 1, standing, found)
             statuses.store(using, run, found.reports)
             if ended:
-                report = _finish(using, run)
+                report = _finish(using, run, standing)
     except signing.BadSignature:
         _end(using, run, "what it stored was changed in the database, or the site's key was")
     if report:
@@ -212,6 +214,8 @@ def _next_plans(
     known = statuses.bases(using, keys)
     mode = run.mode
     plans = verification.plan(using, stored, known, mode, run.started_at, found.warnings)
+    evidence = _evidence(using, standing, found)
+    plans = [replace(each, expected=evidence.expectation(each.head.stream)) for each in plans]
     rows = dict.fromkeys(keys, 0)
     following = []
     for plan in sorted(plans, key=lambda plan: plan.stream_id or 0):
@@ -220,6 +224,19 @@ def _next_plans(
             following.append((key, rows[key], plan))
         rows[key] += 1
     return following
+
+
+def _evidence(using: str, standing: Standing, found: Found) -> Evidence:
+    """Return what to hold the ledger against: the checkpoint that was the newest at first."""
+    evidence = against.prepared(using)
+    if not standing.looked:
+        standing.anchor = against.find_anchor(evidence)
+        standing.looked = True
+    if standing.anchor:
+        against.settle(using, evidence, standing.anchor)
+    found.errors.extend(evidence.errors)
+    found.warnings.extend(evidence.warnings)
+    return evidence
 
 
 def _is_over_the_limit(check: StreamCheck) -> bool:
@@ -250,12 +267,17 @@ def _judged(
     return report
 
 
-def _finish(using: str, run: Verification) -> Report:
+def _finish(using: str, run: Verification, standing: Standing) -> Report:
     """Judge what no single stream tells, and store the run's result; in a transaction."""
     found = _all_found(using, run)
+    there = {stored.head.stream for stored in rowsource.read_heads(connections[using], run.scope)}
+    evidence = _evidence(using, standing, found)
     loose = [
         report
-        for report in verification.orphan_reports(using)
+        for report in [
+            *verification.orphan_reports(using),
+            *map(verification.without_row, evidence.missing(there)),
+        ]
         if run.scope is None or report.name in run.scope
     ]
     found.reports.extend(loose)
@@ -367,7 +389,9 @@ def _all_found(using: str, run: Verification) -> Found:
         everything.reports.extend(found.reports)
         everything.warnings.extend(found.warnings)
         everything.errors.extend(found.errors)
-    everything.warnings = list(dict.fromkeys(everything.warnings))  # some are told in each step
+    # Some are told in each step.
+    everything.warnings = list(dict.fromkeys(everything.warnings))
+    everything.errors = list(dict.fromkeys(everything.errors))
     return everything
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nucleus_ledger.core.chain import Finding
-from nucleus_ledger.core.manifestlog import Expectation, ManifestLog, mismatch
+from nucleus_ledger.core.manifestlog import Expectation, ManifestLog, NewestManifest, mismatch
 
 LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
 
@@ -17,13 +17,13 @@ def _never(_stream: str) -> bool:
 
 @dataclass(slots=True)
 class Evidence:
-    """A log of manifests whose root is a signed one, or why there is none.
+    """What manifests below a signed root say, or why that is not known.
 
     `lines` say what was held against what; `findings` are of the log itself; `errors` keep a
     verification from being told. `slack`, `backdated` and `imported` are as in `Expectation`.
     """
 
-    log: ManifestLog | None = None
+    log: ManifestLog | NewestManifest | None = None
     witnessed: bool = False
     slack: int = 0
     backdated: Callable[[str], bool] = _never

@@ -76,13 +76,9 @@ class _Span:
 
 
 class ManifestLog:
-    """The log of manifests, read from its beginning: its root, and what it says of streams.
+    """The log of manifests, read from its beginning: its root, and all states of each stream."""
 
-    With `everything` all states of a stream are kept, else the newest.
-    """
-
-    def __init__(self, *, everything: bool = True) -> None:
-        self._everything = everything
+    def __init__(self) -> None:
         self.tree = CompactRange()
         self.streams = StreamsTree()
         self.heads: dict[str, StreamHead] = {}
@@ -145,8 +141,6 @@ class ManifestLog:
             spans.append(_Span(None, 0))
         if spans and spans[-1].last is None:
             spans[-1].last = number - 1
-        if not self._everything:
-            spans.clear()
         spans.append(_Span(head, number))
 
     def _leave_out(self, manifest: Manifest, changed: Mapping[str, StreamHead]) -> None:
@@ -182,6 +176,18 @@ class ManifestLog:
                 f"manifest {number} records that stream {back.stream!r} was restored: of "
                 f"{back.length} entries {back.kept} are as they were: {back.reason}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class NewestManifest:
+    """One manifest with the heads of all its streams, which says of each its newest state only."""
+
+    manifest: Manifest
+    heads: Mapping[str, StreamHead]
+
+    def marks(self, stream: str) -> tuple[Mark, ...]:
+        made = self.manifest.milliseconds
+        return (Mark(self.heads.get(stream), self.manifest.number, made),)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from nucleus_ledger.core import canonical, checkpoint, hashing, note, signing
 from nucleus_ledger.core.against import LOG, Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.checkpoint import Checkpoint
-from nucleus_ledger.core.manifestlog import ManifestLog
+from nucleus_ledger.core.manifestlog import ManifestLog, NewestManifest
 from nucleus_ledger.core.note import Note, VerifierKey
 from nucleus_ledger.errors import (
     Deserialization,
@@ -22,7 +22,7 @@ from nucleus_ledger.errors import (
     LedgerError,
     SinkFailed,
 )
-from nucleus_ledger.evidence import memory, signers, sinks, stored
+from nucleus_ledger.evidence import memory, signers, sinks, state, stored
 from nucleus_ledger.evidence.sinks import StorageSink
 
 
@@ -50,7 +50,7 @@ def load(
     given = [_given(Path(path)) for path in paths]
     for each in given:
         _check_is_ours(each)
-    evidence = _prepared(using)
+    evidence = prepared(using)
     for each in given:
         _check_signatures(each, keys, evidence)
     newest = max(given, key=lambda each: each.checkpoint.size)
@@ -64,8 +64,10 @@ def load(
                 f"WITNESS_THRESHOLD is {conf.witness_threshold}"
             )
     folder = next((each.sink for each in (newest, *given) if each.sink), None)
-    _follow(using, evidence, given, folder, everything=True)
-    evidence.lines.extend(_line(each, witnessed if each is newest else []) for each in given)
+    _follow(using, evidence, given, folder)
+    for each in given:
+        names = [key.name for key in witnessed] if each is newest else []
+        evidence.lines.append(_line(each.label, each.note, names))
     return evidence
 
 
@@ -75,28 +77,81 @@ def newest(using: str) -> Evidence | None:
     Of each stream only the newest recorded state is in it. What keeps it from being read stands in
     its `errors`.
     """
+    evidence = prepared(using)
+    anchor = find_anchor(evidence)
+    if anchor is None:
+        return evidence if evidence.errors else None
+    if not settle(using, evidence, anchor):
+        # The copies were changed, or are older: what the sink holds tells what is wrong with it.
+        (sink,) = [
+            each for each in sinks.readable(conf.checkpoint_origin) if each.name == anchor.sink
+        ]
+        given = Given(anchor.sink, note.parse(anchor.note), checkpoint_of(anchor.note), sink)
+        evidence.errors.clear()
+        _follow(using, evidence, [given], sink)
+    return evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The newest checkpoint of the sinks and its manifest, as texts; JSON can say it."""
+
+    sink: str
+    note: str
+    manifest: str
+    witnesses: tuple[str, ...]
+
+
+def find_anchor(evidence: Evidence) -> Anchor | None:
+    """Read the newest checkpoint back from the sinks; None without sinks, or without one.
+
+    What keeps it from being read is added to the evidence's `errors`.
+    """
     origin = conf.checkpoint_origin
     readable = sinks.readable(origin)
     if not readable:
         return None
-    evidence = _prepared(using)
     try:
         keys = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
-        remembered, evidence.warnings = memory.recall(readable, origin, keys)
+        remembered, trouble = memory.recall(readable, origin, keys)
+        evidence.warnings.extend(trouble)
+        if remembered is None:
+            return None
+        manifest = remembered.sink.manifest(remembered.size - 1)
+        given = Given(remembered.sink.name, remembered.note, remembered.checkpoint)
+        witnesses = tuple(key.name for key in _witnesses(given, conf.witness_vkeys))
+        return Anchor(remembered.sink.name, str(remembered.note), manifest, witnesses)
     except LedgerError as exc:
         evidence.errors.append(f"no checkpoint could be read: {exc}")
-        return evidence
-    if remembered is None:
         return None
-    given = Given(remembered.sink.name, remembered.note, remembered.checkpoint, remembered.sink)
-    witnessed = _witnesses(given, conf.witness_vkeys)
-    evidence.witnessed = len(witnessed) >= conf.witness_threshold
-    _follow(using, evidence, [given], remembered.sink, everything=False)
-    evidence.lines.append(_line(given, witnessed))
-    return evidence
 
 
-def _prepared(using: str) -> Evidence:
+def settle(using: str, evidence: Evidence, anchor: Anchor) -> bool:
+    """Put what an anchor says of all streams into the evidence, from the database's copies.
+
+    False where the copies do not lead to it; that stands in the evidence's `errors` then.
+    """
+    said = checkpoint_of(anchor.note)
+    evidence.lines.append(_line(anchor.sink, note.parse(anchor.note), anchor.witnesses))
+    evidence.witnessed = len(anchor.witnesses) >= conf.witness_threshold
+    try:
+        found = state.at(using, said.size, said.root, anchor.manifest)
+    except InvalidProof as exc:
+        evidence.errors.append(
+            f"the database's copies do not lead to checkpoint {said.size} of {anchor.sink}: {exc}"
+        )
+        return False
+    assert found.manifest is not None
+    evidence.log = NewestManifest(found.manifest, found.heads)
+    return True
+
+
+def checkpoint_of(text: str) -> Checkpoint:
+    return checkpoint.parse(note.parse(text).text)
+
+
+def prepared(using: str) -> Evidence:
+    """Return evidence that holds nothing yet but what the settings and the imports say."""
     _depth, _size, skew = conf.entry_limits
     return Evidence(slack=skew, backdated=conf.is_backdated, imported=_imported(using))
 
@@ -165,14 +220,12 @@ def _follow(
     evidence: Evidence,
     given: Sequence[Given],
     folder: StorageSink | None,
-    *,
-    everything: bool,
 ) -> None:
     """Read the log up to the largest size given, and hold it against each note on the way."""
     sizes: dict[int, list[Given]] = {}
     for each in given:
         sizes.setdefault(each.checkpoint.size, []).append(each)
-    log = ManifestLog(everything=everything)
+    log = ManifestLog()
     try:
         for manifest, heads in _documents(using, folder, max(sizes), evidence):
             log.add(manifest, heads)
@@ -224,12 +277,11 @@ def _fork(using: str, given: Given, log: ManifestLog) -> Finding:
     )
 
 
-def _line(given: Given, witnesses: Iterable[VerifierKey]) -> str:
-    said = given.checkpoint
-    signed = ", ".join(dict.fromkeys(each.name for each in given.note.signatures))
-    text = f"checkpoint {said.size} of {said.origin} ({given.label}), signatures of {signed}"
-    names = ", ".join(key.name for key in witnesses)
-    return f"{text}; witnessed by {names}" if names else text
+def _line(label: str, signed: Note, witnesses: Sequence[str]) -> str:
+    said = checkpoint.parse(signed.text)
+    names = ", ".join(dict.fromkeys(each.name for each in signed.signatures))
+    text = f"checkpoint {said.size} of {said.origin} ({label}), signatures of {names}"
+    return f"{text}; witnessed by {', '.join(witnesses)}" if witnesses else text
 
 
 def _imported(using: str) -> dict[str, tuple[tuple[int, int], ...]]:

@@ -132,7 +132,8 @@ def rebuild_tiles(using: str) -> int:
         log.append(parse_manifest(manifest).leaf)
     with transaction.atomic(using=using):
         trees.replace(using, trees.LOG, log)
-    for name, (text, _frontier) in copies.current(using).items():
+    size = copies.size(using)
+    for name, (text, _frontier) in copies.heads_at(using, size - 1).items():
         head = parse_stream_head(text)
         found = rowsource.read_heads(connections[using], [name])
         if not found or not head.length:

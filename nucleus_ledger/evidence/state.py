@@ -61,27 +61,35 @@ def _authenticate(using: str, remembered: Remembered) -> State:
             f"the database has {here} checkpoints and the newest that a sink holds is {size}; "
             "those between were not delivered, or are not of this signer"
         )
-    text = remembered.sink.manifest(size - 1)
-    before = stored.checkpoints(using).filter(number=size - 2).first()
+    manifest = remembered.sink.manifest(size - 1)
     try:
-        manifest = parse_manifest(text)
-        frontier = stored.split(bytes(before.frontier)) if before else []
-        log = CompactRange(size - 1, frontier)
-        log.append(manifest.leaf)
-        if log.root() != remembered.checkpoint.root:
-            raise InvalidProof("the manifests are not those of the note")
-        current = stored.current(using)
-        heads = {name: parse_stream_head(each) for name, (each, _hashes) in current.items()}
+        return at(using, size, remembered.checkpoint.root, manifest)
     except InvalidProof as exc:
         raise CheckpointRefused(_forgotten(remembered, str(exc))) from exc
+
+
+def at(using: str, size: int, root: bytes, manifest_text: str) -> State:
+    """Return what the last manifest below a signed root says, from the database's copies.
+
+    Costs the streams and not the manifests. Raises `InvalidProof` where the manifest and the
+    copies are not those that the root is over.
+    """
+    before = stored.checkpoints(using).filter(number=size - 2).first()
+    manifest = parse_manifest(manifest_text)
+    log = CompactRange(size - 1, stored.split(bytes(before.frontier)) if before else [])
+    log.append(manifest.leaf)
+    if log.root() != root or manifest.number != size - 1:
+        raise InvalidProof("the manifests are not those of the note")
+    copies = stored.heads_at(using, size - 1)
+    heads = {name: parse_stream_head(text) for name, (text, _frontier) in copies.items()}
     tree = StreamsTree()
-    for head in heads.values():
+    for name, head in heads.items():
+        if head.stream != name:
+            raise InvalidProof(f"the head of stream {head.stream!r} stands under {name!r}")
         tree.put(head.key, head.leaf)
     if len(tree) != manifest.streams or tree.root().hex() != manifest.streams_root:
-        raise CheckpointRefused(
-            _forgotten(remembered, f"the stream heads are not those of manifest {size - 1}")
-        )
-    frontiers = {name: hashes for name, (_text, hashes) in current.items()}
+        raise InvalidProof(f"the stream heads are not those of manifest {size - 1}")
+    frontiers = {name: frontier for name, (_text, frontier) in copies.items()}
     return State(log, manifest, heads, frontiers, tree)
 
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from nucleus_ledger.core.manifestlog import ManifestLog
 from nucleus_ledger.core.merkle import HASH_BYTES
@@ -70,20 +70,27 @@ def documents(using: str, start: int, stop: int) -> Iterator[tuple[str, list[str
         raise InvalidProof(f"the database does not have manifest {expected}")
 
 
-def log(pairs: Iterable[tuple[str, Sequence[str]]], *, everything: bool = True) -> ManifestLog:
+def log(pairs: Iterable[tuple[str, Sequence[str]]]) -> ManifestLog:
     """Return the log that documents make; raises `InvalidProof`."""
-    found = ManifestLog(everything=everything)
+    found = ManifestLog()
     for manifest, texts in pairs:
         found.add(manifest, texts)
     return found
 
 
-def current(using: str) -> dict[str, tuple[str, list[bytes]]]:
-    """Return the newest head of each stream and its frontier, by the stream's name."""
-    rows = heads(using).filter(until__isnull=True).values_list("stream", "text", "frontier")
+def heads_at(using: str, number: int) -> dict[str, tuple[str, list[bytes]]]:
+    """Return each stream's head as a manifest has it, and its frontier, by the stream's name.
+
+    Of the newest manifest they are found by an index, of an older one by reading all heads.
+    """
+    rows = heads(using).filter(until__isnull=True)
+    if rows.filter(number__gt=number).exists():
+        rows = heads(using).filter(Q(until__isnull=True) | Q(until__gt=number), number__lte=number)
     return {
         stream: (text, split(bytes(frontier)))
-        for stream, text, frontier in rows.iterator(chunk_size=_AT_ONCE)
+        for stream, text, frontier in rows.values_list("stream", "text", "frontier").iterator(
+            chunk_size=_AT_ONCE
+        )
     }
 
 
