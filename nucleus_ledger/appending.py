@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
+    from nucleus_ledger.core.rebuilding import Row
     from nucleus_ledger.models import Entry, Stream
 
 _HEAD = """id, ledger, length, head_hash, head_timestamp,
@@ -161,6 +162,25 @@ def create_stream(stream: Stream, *, using: str) -> None:
     post_save.send(
         type(stream), instance=stream, created=True, update_fields=None, raw=False, using=using
     )
+
+
+def restore(using: str, name: str, ledger: str, rows: Sequence[Row]) -> None:
+    """Insert verified rows of a bundle as they are, behind those of the stream; in a transaction.
+
+    Makes the stream, of that ledger, where there is none. Requires the rows to follow its head.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(_NEW_STREAM, [name, ledger])
+        stream = _lock(cursor, connection.vendor, name)
+        for row in rows:
+            draft = Draft(Record(name, None), payload_text=row.payload, meta_text=row.meta)
+            draft.sequence, draft.record_id = row.sequence, row.record_id
+            draft.timestamp, draft.prev_hash = row.timestamp, row.prev_hash
+            draft.hash, draft.serialized = row.hash, row.serialized
+            stream.drafts.append(draft)
+            stream.length, stream.head_timestamp = row.sequence + 1, row.timestamp
+        _write(connection, cursor, stream)
 
 
 def database_of(instance: Entry | Stream, *, using: str | None) -> str:

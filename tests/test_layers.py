@@ -29,7 +29,7 @@ ROWS = {
     ],
     4: ["append_only", "querysets", "managers"],
     5: ["models"],
-    6: ["evidence", "incidents", "standing", "startup", "stepping"],
+    6: ["checkpoints", "evidence", "incidents", "standing", "startup", "stepping"],
     7: ["checks", "console", "middleware"],
     8: ["admin", "templatetags"],
     9: ["apps", "management", "testing"],

@@ -120,7 +120,7 @@ class Report:
             return "unknown"
         if "acknowledged" in results:
             return "acknowledged"
-        if self.mode == "incremental" or "intact_since" in results:
+        if self.mode != "full" or "intact_since" in results:
             return "intact_since"
         return "intact"
 

@@ -6,7 +6,7 @@ here is not trusted; a proof that is made of it is checked against a signed root
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Q
 
-from nucleus_ledger.core.merkle import Node, fold, leaf_hash
+from nucleus_ledger.core.merkle import Node, fold, leaf_hash, nodes_of
 from nucleus_ledger.core.tile import WIDTH, Place, Tiler, place_of
 from nucleus_ledger.errors import InvalidProof
 from nucleus_ledger.evidence import stored
@@ -59,19 +59,35 @@ def replace(using: str, tree: int, tiler: Tiler) -> None:
     stored.tiles(using).bulk_create(rows, batch_size=100)
 
 
-def proof(using: str, tree: int, nodes: Sequence[Sequence[Node]], leaves: Leaves) -> list[bytes]:
+def proof(
+    using: str,
+    tree: int,
+    nodes: Sequence[Sequence[Node]],
+    leaves: Leaves,
+    known: Mapping[Node, bytes] | None = None,
+) -> list[bytes]:
     """Return the hashes of a proof; raises `InvalidProof` where a tile is missing or too short.
 
-    Costs one query for the tiles, and one for the leaves of a single tile.
+    Costs one query for the tiles, and one for each tile of leaves: of an inclusion proof it is at
+    most one, where `known` has the nodes of the frontier.
     """
-    places = {node: place_of(node) for part in nodes for node in part}
+    known = known or {}
+    places = {node: place_of(node) for part in nodes for node in part if node not in known}
     stored_places = {(p.level, p.number) for p in places.values() if p.level}
     tiles = _read(using, tree, stored_places)
     for number in {p.number for p in places.values() if not p.level}:
         needed = [p for p in places.values() if not p.level and p.number == number]
         high = max(p.start + p.span for p in needed)
         tiles[0, number] = leaves(number * WIDTH, number * WIDTH + high)
-    return [fold([_hash(tiles, places[node]) for node in part]) for part in nodes]
+    return [
+        fold([known[node] if node in known else _hash(tiles, places[node]) for node in part])
+        for part in nodes
+    ]
+
+
+def frontier(size: int, hashes: Sequence[bytes]) -> dict[Node, bytes]:
+    """Return the nodes of a tree's frontier with their hashes; requires as many as it has."""
+    return dict(zip(nodes_of(0, size), hashes, strict=True))
 
 
 def manifest_leaves(using: str) -> Leaves:

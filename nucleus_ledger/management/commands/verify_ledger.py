@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
 from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
 from nucleus_ledger.evidence import against
+from nucleus_ledger.management.files import replace_file
 from nucleus_ledger.management.outcomes import LedgerCommand, user
 from nucleus_ledger.management.rendering import conclusion, report_lines
 
@@ -124,20 +122,7 @@ class Command(LedgerCommand):
         if output is None:
             self.stdout.write(text)
         else:
-            _replace(Path(output), text + "\n")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file so that a reader finds the old report or the new one, never half of one."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(name, file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+            replace_file(Path(output), text + "\n")
 
 
 def _progress_bar(silent: bool) -> tqdm[Any]:

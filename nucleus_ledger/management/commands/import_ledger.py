@@ -1,0 +1,56 @@
+"""`manage.py import_ledger FILE`: exit 0 imported, 1 something in it is wrong, 2 not imported."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core import note
+from nucleus_ledger.core.bundlecheck import Trust
+from nucleus_ledger.core.report import EXIT_UNKNOWN
+from nucleus_ledger.management.outcomes import LedgerCommand
+from nucleus_ledger.transfer.importing import import_bundle
+
+
+class Command(LedgerCommand):
+    help = "Put a bundle into an empty ledger, byte for byte, after all of it was verified."
+    unknown = "nothing was imported"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+        parser.add_argument(
+            "--vkey",
+            action="append",
+            default=[],
+            metavar="KEY",
+            help="whose checkpoint counts; else those of CHECKPOINT_VKEYS",
+        )
+        parser.add_argument(
+            "--chain-only",
+            action="store_true",
+            help="import it although no checkpoint says that it is what was written",
+        )
+
+    def handle(self, *args: Any, file: str, database: str, **options: Any) -> None:
+        if database not in connections:
+            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+        keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
+        _depth, _size, skew = conf.entry_limits
+        trust = Trust(
+            keys=keys, ledgers=conf.accepted_ledgers, slack=skew, backdated=conf.is_backdated
+        )
+        header, report = import_bundle(
+            database, Path(file), trust, chain_only=options["chain_only"]
+        )
+        for warning in report.warnings:
+            self.stderr.write(f"warning: {warning}")
+        self.stdout.write(
+            f"{report.entries} entries of {len(header.streams)} streams imported; assurance: "
+            f"{report.assurance}."
+        )

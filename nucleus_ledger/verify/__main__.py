@@ -1,0 +1,194 @@
+"""`python -m nucleus_ledger.verify BUNDLE|RECEIPT --vkey KEY`: for an auditor who trusts nobody.
+
+Needs no Django and no database: this file and the modules of `nucleus_ledger.core` are all there is
+to review. Exit 0: everything in the file holds, under the keys given; 1: it does not; 2: it could
+not be told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from nucleus_ledger.core import bundlecheck, canonical, moments, note, receipt
+from nucleus_ledger.core.bundlecheck import Trust
+from nucleus_ledger.core.bundlefile import read_lines
+from nucleus_ledger.core.note import VerifierKey
+from nucleus_ledger.core.receipt import Proved
+from nucleus_ledger.core.report import EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, Report
+from nucleus_ledger.core.visible import visible
+from nucleus_ledger.errors import LedgerError
+
+_SHOWN = 50  # findings on a terminal; JSON has more
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        trust = _trust(options)
+        if _is_receipt(options.file):
+            return _check_receipt(options.file, trust, as_json=options.format == "json")
+        return _check_bundle(options.file, trust, options)
+    except (LedgerError, OSError) as exc:
+        _say(f"NOT VERIFIED: {options.file}: {exc}", sys.stderr)
+        return EXIT_UNKNOWN
+    except KeyboardInterrupt:
+        _say("NOT VERIFIED: interrupted", sys.stderr)
+        return EXIT_UNKNOWN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nucleus_ledger.verify",
+        description="Verify a bundle or a receipt of a ledger, with no Django and no database.",
+    )
+    parser.add_argument("file", type=Path, metavar="BUNDLE|RECEIPT")
+    add = parser.add_argument
+    add("--vkey", action="append", default=[], metavar="KEY", help="the signer's; repeatable")
+    add(
+        "--witness-vkey", action="append", default=[], metavar="KEY", help="a witness's; repeatable"
+    )
+    add("--witness-threshold", type=int, default=1, metavar="N", help="how many must have cosigned")
+    add("--ledger", action="append", metavar="ID", help="the ledger it must be of; repeatable")
+    add("--backdated", action="append", default=[], metavar="STREAM",
+        help="a stream whose times say nothing of when it was written; repeatable")  # fmt: skip
+    add(
+        "--part",
+        action="store_true",
+        help="accept a bundle that leaves out what its checkpoint has",
+    )
+    add("--deep", action="store_true", help="judge the form of every text by rfc8785 itself")
+    add("--format", choices=("text", "json"), default="text")
+    return parser
+
+
+def _trust(options: argparse.Namespace) -> Trust:
+    backdated = frozenset(options.backdated)
+    return Trust(
+        keys=_keys(options.vkey),
+        witnesses=_keys(options.witness_vkey),
+        threshold=options.witness_threshold,
+        ledgers=frozenset(options.ledger) if options.ledger else None,
+        backdated=backdated.__contains__,
+        deep=options.deep,
+    )
+
+
+def _keys(texts: Sequence[str]) -> list[VerifierKey]:
+    return [note.parse_vkey(text) for text in texts]
+
+
+def _is_receipt(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(14) == b'{"checkpoint":'  # a bundle begins with "checkpoint_size"
+
+
+def _check_receipt(path: Path, trust: Trust, *, as_json: bool) -> int:
+    if not trust.keys:
+        _say("NOT VERIFIED: a receipt proves nothing without the signer's --vkey", sys.stderr)
+        return EXIT_UNKNOWN
+    made = receipt.parse(path.read_bytes())
+    try:
+        proved = receipt.check(made, [*trust.keys, *trust.witnesses], trust.ledgers)
+    except LedgerError as exc:
+        _say(f"DOES NOT HOLD: {exc}", sys.stderr)
+        return EXIT_TAMPERED
+    if as_json:
+        _write(json.dumps(_said(proved, trust), indent=2))
+    else:
+        for line in _proved_lines(proved, trust):
+            _say(line)
+    return EXIT_INTACT
+
+
+def _said(proved: Proved, trust: Trust) -> dict[str, Any]:
+    return {
+        "schema": "nucleus-ledger/proved/v1",
+        "ledger": proved.entry["ledger"],
+        "ledger_pinned": trust.ledgers is not None,
+        "stream": proved.head.stream,
+        "sequence": proved.entry["sequence"],
+        "record_id": proved.entry["id"],
+        "hash": proved.hash,
+        "entry": proved.entry,
+        "stream_length": proved.head.length,
+        "checkpoint": {"origin": proved.checkpoint.origin, "size": proved.checkpoint.size},
+        "created_at": proved.manifest.created_at,
+        "signed_by": [str(each.key) for each in proved.signed_by],
+    }
+
+
+def _proved_lines(proved: Proved, trust: Trust) -> Iterator[str]:
+    entry, said = proved.entry, proved.checkpoint
+    yield f"PROVED: entry {entry['sequence']} of {entry['stream']}, record {entry['id']}"
+    yield f"  time:       {moments.moment(entry['timestamp'])} (as the entry says)"
+    yield f"  hash:       {proved.hash}"
+    yield f"  payload:    {canonical.dumps(entry['payload'])}"
+    yield f"  checkpoint: {said.size} of {said.origin}, made {proved.manifest.created_at}"
+    yield f"  signed by:  {', '.join(each.key.name for each in proved.signed_by)}"
+    if trust.ledgers is None:
+        yield f"warning: the ledger is not pinned (--ledger): it calls itself {entry['ledger']!r}"
+
+
+def _check_bundle(path: Path, trust: Trust, options: argparse.Namespace) -> int:
+    _header, report = bundlecheck.check(read_lines(path), trust, label=str(path))
+    code = report.exit_code()
+    if code == EXIT_INTACT and report.mode == "range" and not options.part:
+        code = EXIT_UNKNOWN
+    if options.format == "json":
+        _write(json.dumps(report.as_dict(code), indent=2))
+    else:
+        _print(report, code)
+    return code
+
+
+def _print(report: Report, code: int) -> None:
+    for stream in report.streams:
+        through = "" if stream.assurance == "chain" else f" through {stream.assured_through}"
+        _say(
+            f"{stream.name}: {stream.entries_checked} entries, {stream.result}, "
+            f"assurance {stream.assurance}{through}"
+        )
+    for finding in report.findings[:_SHOWN]:
+        _say(f"{finding.kind} in {finding.stream} at #{finding.sequence}: {finding.message}")
+    for line in report.evidence:
+        _say(f"held against {line}")
+    for warning in report.warnings:
+        _say(f"warning: {warning}")
+    for error in report.errors:
+        _say(f"error: {error}")
+    streams = f"{report.entries} entries in {len(report.streams)} streams"
+    match code, report.result:
+        case 0, "intact":
+            _say(f"INTACT: {streams}, ledger {report.ledger!r}, assurance: {report.assurance}")
+        case 0, _:
+            _say(f"A PART, and nothing wrong in it: {streams}")
+        case 1, _:
+            _say(f"TAMPERED: {report.findings_total} finding(s) in {streams}")
+        case _:
+            _say(f"NOT VERIFIED: {_why(report)}")
+
+
+def _why(report: Report) -> str:
+    if report.errors:
+        return report.errors[0]
+    if report.mode == "range":
+        return "it is a part of what its checkpoint has; --part accepts that"
+    return "there is no entry in it"
+
+
+def _say(line: str, file: IO[str] | None = None) -> None:
+    """Print one line: what a file holds may not act on a terminal, or make lines of its own."""
+    _write(visible(line).replace("\n", "‹U+000A›"), file)
+
+
+def _write(text: str, file: IO[str] | None = None) -> None:
+    print(text, file=file or sys.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
