@@ -91,7 +91,7 @@ def forge_checkpoints(alias: str) -> None:
             if not entries:
                 rows.filter(stream=row.stream).delete()
                 continue
-            head, leaves = _head(recorded.ledger, row.stream, entries)
+            head, leaves = head_of(recorded.ledger, row.stream, entries)
             rows.filter(stream=row.stream).update(text=str(head), frontier=b"".join(leaves))
             tree.put(head.key, head.leaf)
         said = parse_manifest(checkpoint.manifest)
@@ -121,7 +121,7 @@ def sql_value(alias: str, statement: str, parameters: list[Any] | None = None) -
     return None if row is None else row[0]
 
 
-def _head(ledger: str, stream: str, entries: list[Document]) -> tuple[StreamHead, list[bytes]]:
+def head_of(ledger: str, stream: str, entries: list[Document]) -> tuple[StreamHead, list[bytes]]:
     tree = CompactRange()
     digest = ""
     for document in entries:

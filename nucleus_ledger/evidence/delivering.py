@@ -93,7 +93,7 @@ def _takes(sink: Sink, number: int, size: int) -> bool:
     if not isinstance(sink, StorageSink):
         return True
     try:
-        return size == 1 or number <= sink.newest()
+        return size == 1 or max(number, 1) <= sink.newest()
     except LedgerError:
         return False
 
