@@ -333,9 +333,9 @@ def _watch(page: Page, trouble: list[str]) -> None:
     page.on("pageerror", lambda error: trouble.append(str(error)))
 
 
-def _log_in(page: Page, url: str) -> None:
+def _log_in(page: Page, url: str, streams: int = 3) -> None:
     page.goto(f"{url}/admin/nucleus_ledger/stream/")
     page.fill("#id_username", "boss")
     page.fill("#id_password", "secret")
     page.click("input[type=submit]")
-    expect(page.locator("#result_list tbody tr")).to_have_count(3)
+    expect(page.locator("#result_list tbody tr")).to_have_count(streams)

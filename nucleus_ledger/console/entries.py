@@ -11,13 +11,22 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import timesearch
-from nucleus_ledger.console import badges, findings, neighbourhood, parts, presentation
+from nucleus_ledger.conf import conf
+from nucleus_ledger.console import (
+    badges,
+    findings,
+    neighbourhood,
+    parts,
+    presentation,
+    receipts,
+)
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
 from nucleus_ledger.core.moments import moment, span
 from nucleus_ledger.core.visible import visible
@@ -193,6 +202,18 @@ class EntryAdmin(ReadOnlyAdmin):
             return queryset.defer("payload", "meta", "prev_hash", "serialized")
         return queryset.select_related("stream")
 
+    def get_urls(self) -> list[Any]:
+        own = [
+            path("<str:key>/receipt/", self.admin_site.admin_view(self.receipt_view),
+                 name=receipts.PAGE),
+            path("<str:key>/receipt/file/", self.admin_site.admin_view(receipts.download),
+                 name=receipts.FILE),
+        ]  # fmt: skip
+        return own + super().get_urls()
+
+    def receipt_view(self, request: HttpRequest, key: str) -> HttpResponse:
+        return receipts.page(request, self.admin_site, key)
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         extra = {**(extra_context or {}), "limit": LISTED_ENTRIES}
         stream = _stream_of(request)
@@ -205,6 +226,10 @@ class EntryAdmin(ReadOnlyAdmin):
         links: list[tuple[str, str, str]] = []
         if entry is not None and self.has_view_permission(request, entry):
             links = self._neighbours(entry)
+            if shows_payloads(entry) and conf.checkpoint_sinks:
+                links.append(
+                    (reverse(f"admin:{receipts.PAGE}", args=[entry.pk]), _t("Receipt"), "")
+                )
         return super().change_view(request, object_id, extra_context={"ledger_links": links})
 
     def _neighbours(self, entry: Entry) -> list[tuple[str, str, str]]:
