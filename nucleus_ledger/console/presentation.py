@@ -25,7 +25,7 @@ from nucleus_ledger.console.parts import (
     verification_link,
 )
 from nucleus_ledger.core.visible import visible, visible_json
-from nucleus_ledger.models import Finding, Stream, Verification
+from nucleus_ledger.models import Finding, Stream, StreamStatus, Verification
 
 SHOWN_RUNS, _LOOKED_AT = 10, 100
 
@@ -84,11 +84,22 @@ def what_was_checked(stream: Stream) -> SafeString:
         "The last run that read every one of them began at %(time)s (%(age)s): it recomputed "
         "each hash and compared each column, link, sequence and time, and the stream's head."
     ) % {"time": at_time(status.full_at), "age": ago(status.full_at, now)}
-    limits = _t(
-        "Assurance: chain. A chain alone does not show whether somebody who can write the whole "
-        "database rewrote entries together with the head and with this status."
-    )
-    return paragraphs([read, full, limits])
+    return paragraphs([read, full, _limits(status)])
+
+
+def _limits(status: StreamStatus) -> str:
+    """Say what was held against what, and what that does not show."""
+    if status.assurance == "chain" or not is_number(status.assured):
+        return _t(
+            "Assurance: chain. A chain alone does not show whether somebody who can write the "
+            "whole database rewrote entries together with the head and with this status."
+        )
+    return _t(
+        "Assurance: %(assurance)s. The first %(assured)s entries were held against a signed "
+        "checkpoint that is kept outside the database; those behind rest on the chain alone. Who "
+        "can write the database can write this status too: the word of a verification run "
+        "elsewhere counts for more."
+    ) % {"assurance": status.get_assurance_display(), "assured": status.assured}
 
 
 def document(value: Any) -> SafeString:

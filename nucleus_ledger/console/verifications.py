@@ -47,6 +47,7 @@ class VerificationAdmin(ReadOnlyAdmin):
         "mode",
         "shown_scope",
         "options",
+        "assurance",
         "streams",
         "entries",
         "findings_total",
