@@ -5,12 +5,15 @@ E004 a module cannot be used        E005 module id twice     E006 database not s
 E007 SQLite library too old         W001 middleware missing  W002 SQLite not IMMEDIATE
 E008 psycopg2 instead of psycopg 3  W003 default LEDGER_ID (--deploy)
 W004 guards not in place (--database)
+E009 checkpoints without cryptography E010 a sink cannot be used  E011 bad CHECKPOINT_ORIGIN
+W005 keys but no sink to read back   W006 sinks but no vkey
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +23,7 @@ from django.db import DatabaseError, connections, router
 from nucleus_ledger import guards, modules
 from nucleus_ledger.conf import NAME, OPTIONS, conf
 from nucleus_ledger.errors import ConfigurationError
+from nucleus_ledger.evidence import sinks
 
 MIDDLEWARE = "nucleus_ledger.middleware.VerifyOnStartup"
 _RETURNING_SINCE = (3, 35, 0)
@@ -97,6 +101,37 @@ def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:
             message = f"Database {alias!r}: the ledger needs psycopg 3, and not psycopg2."
             hint = 'pip install "psycopg[binary]>=3.1"; Django prefers it where both are there.'
             found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E008"))
+    return found
+
+
+@checks.register("nucleus_ledger")
+def check_checkpoints(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report checkpoints that are on in the settings and cannot be made, or be remembered."""
+    if _settings_are_bad() or not (conf.checkpoint_key_files or conf.checkpoint_sinks):
+        return []
+    if find_spec("cryptography") is None:
+        message = "Checkpoints are on, and the library cryptography is not installed."
+        hint = "pip install nucleus-ledger[evidence]"
+        return [checks.Error(message, hint=hint, id="nucleus_ledger.E009")]
+    try:
+        origin = conf.checkpoint_origin
+    except ConfigurationError as exc:
+        hint = "As in example.com/<LEDGER_ID>."
+        return [checks.Error(f"{exc}.", hint=hint, id="nucleus_ledger.E011")]
+    try:
+        readable = sinks.readable(origin)
+    except ConfigurationError as exc:
+        hint = "Name an alias of STORAGES."
+        return [checks.Error(f"{exc}.", hint=hint, id="nucleus_ledger.E010")]
+    found: list[checks.CheckMessage] = []
+    if conf.checkpoint_key_files and not readable:
+        message = "CHECKPOINT_KEY_FILES is set, but no sink can be read back: nothing is signed."
+        hint = 'Add "storage:ALIAS" to CHECKPOINT_SINKS: it is the memory of the signer.'
+        found.append(checks.Warning(message, hint=hint, id="nucleus_ledger.W005"))
+    if readable and not conf.checkpoint_vkeys:
+        message = "CHECKPOINT_VKEYS is empty: only who has the private key can verify checkpoints."
+        hint = "Put the vkey there that ledger_keygen printed."
+        found.append(checks.Warning(message, hint=hint, id="nucleus_ledger.W006"))
     return found
 
 

@@ -208,3 +208,35 @@ def test_tables_that_do_not_exist_yet(ledger_db: str) -> None:
         cursor.execute("ALTER TABLE nucleus_ledger_entry RENAME TO elsewhere")
     with ledger():
         assert ids(databases=[ledger_db]) == []
+
+
+VKEY = "example.com/ledger+d59e3af8+AWTrRH8wMLjTUqhRWXIJJDScjcRI/e59PS4l8eWArPjq"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"CHECKPOINT_KEY_FILES": ["k"]}, ["W005"]),
+        ({"CHECKPOINT_KEY_FILES": ["k"], "CHECKPOINT_SINKS": ["stdout"]}, ["W005"]),
+        ({"CHECKPOINT_SINKS": ["storage:default"]}, ["W006"]),
+        ({"CHECKPOINT_SINKS": ["storage:nowhere"]}, ["E010"]),
+        ({"CHECKPOINT_SINKS": ["storage:"]}, ["E003"]),
+        ({"CHECKPOINT_SINKS": ["ftp:x"]}, ["E003"]),
+        ({"CHECKPOINT_SINKS": ["stdout"], "CHECKPOINT_ORIGIN": "other"}, ["E011"]),
+        ({"CHECKPOINT_VKEYS": ["nonsense"]}, ["E003"]),
+        ({"CHECKPOINT_VKEYS": [VKEY]}, ["E003"]),  # its id is not that of this name
+        ({"WITNESS_THRESHOLD": 0}, ["E003"]),
+        ({"BACKDATED_STREAMS": "flights/*"}, ["E003"]),
+    ],
+    ids=str,
+)
+def test_checkpoints(values: dict[str, Any], expected: list[str]) -> None:
+    with ledger(**values):
+        assert ids() == expected
+
+
+def test_checkpoints_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda _name: None)
+    with ledger(CHECKPOINT_SINKS=["stdout"]):
+        assert ids() == ["E009"]

@@ -12,6 +12,7 @@ from django.core.management import load_command_class
 from nucleus_ledger import checks, errors
 from nucleus_ledger.conf import OPTIONS
 from nucleus_ledger.core.chain import KINDS
+from nucleus_ledger.verify.__main__ import _parser as verifier
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -23,6 +24,10 @@ COMMANDS = (
     "acknowledge_findings",
     "checkpoint_ledger",
     "ledger_keygen",
+    "ledger_receipt",
+    "export_ledger",
+    "import_ledger",
+    "import_nucleus",
 )
 # Every Django command has these.
 COMMON = {"--help", "--version", "--verbosity", "--settings", "--pythonpath", "--traceback",
@@ -49,6 +54,7 @@ def test_no_option_is_promised_that_does_not_exist() -> None:
     for name, app in [*((name, "nucleus_ledger") for name in COMMANDS), ("demo", "project")]:
         parser = load_command_class(app, name).create_parser("manage.py", name)
         known |= {option for action in parser._actions for option in action.option_strings}
+    known |= {option for action in verifier()._actions for option in action.option_strings}
     # of runserver, gunicorn, uvicorn and check
     assert promised - known <= {"--noreload", "--preload", "--workers", "--deploy"}
 
@@ -95,3 +101,18 @@ def test_links_lead_somewhere() -> None:
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
             assert (document.parent / target).exists(), target
+
+
+def test_every_row_of_the_threat_model_names_a_test_that_is_there() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    sources = "".join(
+        file.read_text("utf-8")
+        for folder in ("evidence", "transfer")
+        for file in (ROOT / "tests" / folder).glob("*.py")
+    )
+    named = set(re.findall(r"`(test_\w+)", text))
+    assert len(named) >= 15
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+    attacks = set(re.findall(r"`(?:test_\w+\[)?…-(\w+)\]?`", text))
+    assert len(attacks) >= 7
+    assert {name for name in attacks if f"def {name}(" not in sources} == set()
