@@ -12,7 +12,9 @@ from django.apps import apps
 from django.db import connections
 
 from nucleus_ledger import rowsource, statuses, stepping
-from nucleus_ledger.models import Entry, Verification
+from nucleus_ledger.core.merkle import Node
+from nucleus_ledger.evidence import stored, trees
+from nucleus_ledger.models import Entry, HashTile, Verification
 
 Statement = tuple[str, Any]
 
@@ -25,6 +27,9 @@ def ledger(ledger_db: str) -> str:
         for n in range(12_000)
     )
     Entry.objects.using(ledger_db).verify_integrity()
+    heads = [(f"s{n}", "{}", [b"\0" * 32]) for n in range(2)]
+    stored.store(ledger_db, 0, "{}", [], heads)
+    HashTile.objects.using(ledger_db).create(tree=7, level=1, number=0, hashes=bytes(32))
     with connections[ledger_db].cursor() as cursor:
         cursor.execute("ANALYZE")
     return ledger_db
@@ -68,6 +73,11 @@ def use_everything(alias: str) -> None:
     list(Verification.objects.using(alias).get().findings.all())
     Verification.objects.using(alias).filter(lease="startup").exists()
     stepping.step(alias, stepping.begin(alias).pk, 10)
+    assert stored.size(alias) == 1
+    assert len(list(stored.documents(alias, 0, 1))) == 1
+    assert len(stored.heads_at(alias, 0)) == 2
+    stored.refill(alias, "s0", [])
+    assert len(trees.proof(alias, 7, [[Node(8, 0)]], lambda low, high: [])) == 1
 
 
 def indexes(alias: str) -> set[str]:

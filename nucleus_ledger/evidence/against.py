@@ -77,6 +77,8 @@ def newest(using: str) -> Evidence | None:
     Of each stream only the newest recorded state is in it. What keeps it from being read stands in
     its `errors`.
     """
+    if not conf.checkpoint_sinks:
+        return None
     evidence = prepared(using)
     anchor = find_anchor(evidence)
     if anchor is None:
@@ -290,7 +292,7 @@ def _imported(using: str) -> dict[str, tuple[tuple[int, int], ...]]:
     Such an entry claims no time before its own: it says that these were carried in then.
     """
     found: dict[str, tuple[tuple[int, int], ...]] = {}
-    rows = stored.entries(using).filter(stream__name=IMPORTS).order_by("sequence")
+    rows = stored.entries_of(using, IMPORTS).order_by("sequence")
     for text, digest in rows.values_list("serialized", "hash").iterator(chunk_size=500):
         if hashing.hash_text(text) != digest:
             continue

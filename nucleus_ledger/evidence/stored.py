@@ -43,6 +43,15 @@ def entries(using: str) -> Any:
     return _model("Entry")._base_manager.using(using)
 
 
+def entries_of(using: str, stream: str) -> Any:
+    """Return a query set of a stream's entries, by its key and not by a join.
+
+    For a join PostgreSQL would read the entries of all streams.
+    """
+    streams = _model("Stream")._base_manager.using(using).filter(name=stream)
+    return entries(using).filter(stream_id__in=list(streams.values_list("pk", flat=True)))
+
+
 def documents(using: str, start: int, stop: int) -> Iterator[tuple[str, list[str]]]:
     """Yield manifests from `start` up to `stop`, each with the heads that are new in it.
 

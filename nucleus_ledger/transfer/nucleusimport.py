@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.db import transaction
 
 from nucleus_ledger import appending
@@ -21,6 +20,7 @@ from nucleus_ledger.core.nucleusrule import NucleusRecord
 from nucleus_ledger.core.plain import plain
 from nucleus_ledger.core.record import Record, check_shape
 from nucleus_ledger.errors import IntegrityFailed, InvalidData
+from nucleus_ledger.evidence import stored
 from nucleus_ledger.transfer.nucleusfile import JudgedRow, RowFinding, judge
 
 TYPE, FLOATS = "nucleus_imported", "nucleus_floats"
@@ -169,10 +169,8 @@ def _as_record(record: NucleusRecord) -> Record:
 
 
 def _refuse_twice(using: str, sha256: str) -> None:
-    entries = apps.get_model("nucleus_ledger", "Entry")._base_manager.using(using)
-    before = entries.filter(
-        stream__name=IMPORTS, payload__sha256=sha256, payload__type=TYPE
-    ).first()
+    imports = stored.entries_of(using, IMPORTS)
+    before = imports.filter(payload__sha256=sha256, payload__type=TYPE).first()
     if before is not None:
         raise InvalidData(f"this file was imported before: entry {before.sequence} of {IMPORTS}")
 
