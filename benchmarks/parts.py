@@ -29,6 +29,7 @@ PARTS = {
     "concurrency": "two processes that append",
     "incremental": "verification of what is new",
     "flights": "real events, appended and verified",
+    "checkpoints": "checkpoints and receipts",
     "pages": "pages of the admin",
     "peers": "other audit logs",
 }

@@ -23,6 +23,19 @@ DATABASES = {"default": postgres_storage(_url) if _sqlite else sqlite_storage(_p
 NUCLEUS_LEDGER = {
     "LEDGER_ID": env.str("LEDGER_ID", "nucleus-ledger-sample"),
     "MODULES": ["nucleus_ledger.modules.ProofModule", "nucleus_ledger.modules.AssetModule"],
+    "CHECKPOINT_ORIGIN": env.str("CHECKPOINT_ORIGIN", ""),
+    "CHECKPOINT_KEY_FILES": env.list("CHECKPOINT_KEY_FILES", default=[]),
+    "CHECKPOINT_VKEYS": env.list("CHECKPOINT_VKEYS", default=[]),
+    "CHECKPOINT_SINKS": env.list("CHECKPOINT_SINKS", default=[]),
+    "BACKDATED_STREAMS": env.list("BACKDATED_STREAMS", default=[]),
+}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "evidence": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": env.str("EVIDENCE_FOLDER", str(BASE_DIR / "evidence"))},
+    },
 }
 
 INSTALLED_APPS = [

@@ -28,7 +28,8 @@ def ledger(ledger_db: str) -> str:
     )
     Entry.objects.using(ledger_db).verify_integrity()
     heads = [(f"s{n}", "{}", [b"\0" * 32]) for n in range(2)]
-    stored.store(ledger_db, 0, "{}", [], heads)
+    for number in range(40):
+        stored.store(ledger_db, number, "{}", [], heads)
     HashTile.objects.using(ledger_db).create(tree=7, level=1, number=0, hashes=bytes(32))
     with connections[ledger_db].cursor() as cursor:
         cursor.execute("ANALYZE")
@@ -73,9 +74,9 @@ def use_everything(alias: str) -> None:
     list(Verification.objects.using(alias).get().findings.all())
     Verification.objects.using(alias).filter(lease="startup").exists()
     stepping.step(alias, stepping.begin(alias).pk, 10)
-    assert stored.size(alias) == 1
+    assert stored.size(alias) == 40
     assert len(list(stored.documents(alias, 0, 1))) == 1
-    assert len(stored.heads_at(alias, 0)) == 2
+    assert len(stored.heads_at(alias, 39)) == 2
     stored.refill(alias, "s0", [])
     assert len(trees.proof(alias, 7, [[Node(8, 0)]], lambda low, high: [])) == 1
 
