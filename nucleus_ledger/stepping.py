@@ -205,6 +205,8 @@ def _next_plans(
     A key occurs once, unless somebody took the table's primary key away.
     """
     connection = connections[using]
+    # Before the heads are read, which are no shorter then than a checkpoint says.
+    evidence = _evidence(using, standing, found)
     keys = rowsource.read_keys(connection, standing.key, _STREAMS_AT_ONCE, run.scope)
     stored = [
         item
@@ -214,7 +216,6 @@ def _next_plans(
     known = statuses.bases(using, keys)
     mode = run.mode
     plans = verification.plan(using, stored, known, mode, run.started_at, found.warnings)
-    evidence = _evidence(using, standing, found)
     plans = [replace(each, expected=evidence.expectation(each.head.stream)) for each in plans]
     rows = dict.fromkeys(keys, 0)
     following = []

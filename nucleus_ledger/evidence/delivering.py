@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import merkle, note, signing
 from nucleus_ledger.core.note import VerifierKey
-from nucleus_ledger.errors import InvalidNote, LedgerError
+from nucleus_ledger.errors import InvalidNote, InvalidProof, LedgerError
 from nucleus_ledger.evidence import stored, trees, witnesses
 from nucleus_ledger.evidence.memory import Remembered
 from nucleus_ledger.evidence.sinks import Issue, Sink, StorageSink
@@ -71,9 +71,11 @@ def retry(using: str, origin: str, sinks: Sequence[Sink], keys: Sequence[Verifie
 def catch_up(using: str, origin: str, sinks: Sequence[Sink], remembered: Remembered) -> list[str]:
     """Bring storages that are behind to where the newest is; return what failed.
 
-    Requires that the database's checkpoints were held against `remembered`.
+    All manifests of the database are held against `remembered` first: it may be years of them, of
+    which the signer looks at the last only.
     """
-    failures = []
+    failures: list[str] = []
+    known = b""
     for sink in sinks:
         if not isinstance(sink, StorageSink) or sink.name == remembered.sink.name:
             continue
@@ -81,11 +83,25 @@ def catch_up(using: str, origin: str, sinks: Sequence[Sink], remembered: Remembe
             newest = sink.newest()
         except LedgerError:
             continue  # told where the checkpoint before was looked for
+        if newest >= remembered.size:
+            continue
+        known = known or _root_of_copies(using, remembered.size)
+        if known != remembered.checkpoint.root:
+            failures.append(f"{sink.name} gets nothing: the manifests here are not those signed")
+            continue
         for checkpoint in stored.checkpoints(using).filter(number__gte=newest).order_by("number"):
             if sink.name not in checkpoint.undelivered:
                 checkpoint.undelivered = [*checkpoint.undelivered, sink.name]
             failures += deliver(using, origin, checkpoint, [sink])
     return failures
+
+
+def _root_of_copies(using: str, size: int) -> bytes:
+    """Return the root over the database's manifests; empty where they do not fit together."""
+    try:
+        return stored.log(stored.documents(using, 0, size)).tree.root()
+    except InvalidProof:
+        return b""
 
 
 def _takes(sink: Sink, number: int, size: int) -> bool:

@@ -46,7 +46,7 @@ class _Tree:
                     f"stream {self.stream!r} has sequence {sequence!a} where {self.tiler.size} "
                     "should be: it has no tree"
                 )
-            self.tiler.append(leaf_hash(bytes.fromhex(hash_)))
+            self.tiler.append(_leaf(hash_))
             if self._recorded and self._recorded[0].length == self.tiler.size:
                 head = self._recorded.pop(0)
                 if head.root == self.tiler.root().hex():
@@ -106,7 +106,14 @@ def read_whole(
 def _append_all(tiler: Tiler, window: Window) -> None:
     """Add entries as they stand there to a tree, whatever they are."""
     for hash_ in window.hash:
-        tiler.append(leaf_hash(bytes.fromhex(hash_)))
+        tiler.append(_leaf(hash_))
+
+
+def _leaf(hash_: object) -> bytes:
+    try:
+        return leaf_hash(bytes.fromhex(str(hash_)))
+    except ValueError:
+        raise IntegrityFailed(f"an entry has {hash_!a} for its hash") from None
 
 
 def refusal(finding: Finding) -> str:

@@ -158,6 +158,23 @@ def test_a_new_sink_gets_all_that_was_before(site: SigningSite) -> None:
     assert stored.log(sinks.documents(second, 0, 2)).tree.root() == site.said().root
 
 
+def test_a_new_sink_gets_nothing_that_was_not_signed(site: SigningSite) -> None:
+    site.make(init=True)
+    for _ in range(2):
+        append(site.alias, "payments", 1)
+        site.make()
+    add_storage(site, "second")
+    site.configure(CHECKPOINT_SINKS=["storage:evidence", "storage:second"])
+    first = Checkpoint.objects.using(site.alias).filter(number=0)
+    text = first.get().manifest
+    first.update(manifest=text.replace("2026", "2025"))
+    made = site.make()
+    assert "the manifests here are not those signed" in made.failures[0]
+    assert not (site.folder / "second").exists()
+    first.update(manifest=text)
+    assert site.make().failures == []
+
+
 def test_a_sink_that_was_emptied_is_an_alarm(site: SigningSite) -> None:
     site.make(init=True)
     append(site.alias, "payments", 1)

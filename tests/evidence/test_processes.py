@@ -47,6 +47,7 @@ def test_from_a_key_to_an_auditor_who_trusts_nobody(signing: Site, tmp_path: Pat
     append(signing, "b", 3)
     done = signing.manage("checkpoint_ledger")
     assert "13 entries in 2 streams are new" in done.stdout
+    assert "checkpoints: 2, delivered" in signing.manage("ledger_status").stdout
     report = signing.report("--against", str(tmp_path / "evidence"), "--workers", "2")
     assert (report["result"], report["assurance"]) == ("intact", "checkpoint")
     bundle, receipt = tmp_path / "b.jsonl.gz", tmp_path / "r.json"

@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from nucleus_ledger import guards
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.moments import age, moment
+from nucleus_ledger.evidence import stored
 from nucleus_ledger.management.rendering import table
 from nucleus_ledger.models import Stream
 
@@ -29,11 +30,13 @@ class Command(BaseCommand):
         queryset = Stream.objects.using(database).select_related("status").order_by("name")
         streams = [_facts(stream, now) for stream in queryset]
         standing = guards.inspect(connections[database])
+        checkpoints = _checkpoints(database)
         if format == "json":
             document = {
                 "database": database,
                 "ledger": conf.ledger_id,
                 "guards": standing.as_dict(),
+                "checkpoints": checkpoints,
                 "streams": streams,
             }
             self.stdout.write(json.dumps(document, ensure_ascii=False, indent=2))
@@ -44,6 +47,21 @@ class Command(BaseCommand):
         total = sum(facts["length"] for facts in streams)
         self.stdout.write(f"\n{total} entries in {len(streams)} streams of {conf.ledger_id!r}")
         self.stdout.write(f"guards in the database: {standing}")
+        self.stdout.write(f"checkpoints: {_in_words(checkpoints)}")
+
+
+def _checkpoints(database: str) -> dict[str, Any]:
+    """Return what the database says of its checkpoints; the sinks are not asked."""
+    size = stored.size(database)
+    waiting = stored.checkpoints(database).exclude(undelivered=[])
+    return {"size": size, "undelivered": waiting.count(), "sinks": list(conf.checkpoint_sinks)}
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    if not facts["size"]:
+        return "none"
+    waiting = facts["undelivered"]
+    return f"{facts['size']}, {f'{waiting} not delivered everywhere' if waiting else 'delivered'}"
 
 
 def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
