@@ -357,7 +357,7 @@ def _heads_that_differ(using: str, plan: Plan, expected: Expectation) -> Iterato
             continue
         actual = rowsource.read_hash(connections[using], plan.stream_id, head.length - 1)
         if actual != head.head_hash:
-            yield mismatch(head, mark.first, {"head_hash": actual})
+            yield mismatch(head, mark.first, {"head_hash": actual}, expected.notes)
             return
 
 

@@ -165,7 +165,8 @@ def _expectation(packed: dict[str, Any] | None) -> Expectation | None:
         for mark in packed["marks"]
     )
     imported = tuple((low, high) for low, high in packed["imported"])
-    return Expectation(marks, packed["slack"], imported, packed["witnessed"])
+    notes = packed["notes"] and tuple(packed["notes"])
+    return Expectation(marks, packed["slack"], imported, packed["witnessed"], notes)
 
 
 def _plan(packed: dict[str, Any]) -> Plan:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nucleus_ledger.core.chain import Finding
-from nucleus_ledger.core.manifestlog import Expectation, ManifestLog, NewestManifest, mismatch
+from nucleus_ledger.core.manifestlog import (
+    Expectation,
+    ManifestLog,
+    NewestManifest,
+    Notes,
+    mismatch,
+)
 
 LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
 
@@ -20,7 +26,8 @@ class Evidence:
     """What manifests below a signed root say, or why that is not known.
 
     `lines` say what was held against what; `findings` are of the log itself; `errors` keep a
-    verification from being told. `slack`, `backdated` and `imported` are as in `Expectation`.
+    verification from being told. `slack`, `backdated`, `imported` and `notes` are as in
+    `Expectation`.
     """
 
     log: ManifestLog | NewestManifest | None = None
@@ -28,6 +35,7 @@ class Evidence:
     slack: int = 0
     backdated: Callable[[str], bool] = _never
     imported: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    notes: Notes | None = None
     lines: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -41,6 +49,7 @@ class Evidence:
             None if self.backdated(stream) else self.slack,
             self.imported.get(stream, ()),
             self.witnessed,
+            self.notes,
         )
 
     def names(self) -> set[str]:
@@ -53,5 +62,8 @@ class Evidence:
             return []
         gone = sorted(self.names() - set(there))
         return [
-            mismatch(self.log.heads[name], self.log.marks(name)[-1].first, None) for name in gone
+            mismatch(
+                self.log.heads[name], self.log.marks(name)[-1].first, {"length": None}, self.notes
+            )
+            for name in gone
         ]

@@ -114,6 +114,7 @@ def _read_evidence(reader: Reader, header: Header, trust: Trust) -> Evidence:
         return evidence
     signing.verify(signed, trust.keys)
     evidence.log = log
+    evidence.notes = (str(signed), None)
     evidence.warnings.extend(log.notices)
     evidence.lines.append(f"checkpoint {said.size} of {said.origin}, signatures of {names}")
     _count_witnesses(signed, trust, evidence)
@@ -195,7 +196,7 @@ def _heads_that_differ(window: Window, expected: Expectation) -> Iterator[Findin
         if mark.head and mark.length - 1 in window.sequence:
             hash_ = window.hash[list(window.sequence).index(mark.length - 1)]
             if hash_ != mark.head.head_hash:
-                yield mismatch(mark.head, mark.first, {"head_hash": hash_})
+                yield mismatch(mark.head, mark.first, {"head_hash": hash_}, expected.notes)
                 return
 
 

@@ -24,6 +24,8 @@ from nucleus_ledger.core.merkle import CompactRange, leaf_hash
 from nucleus_ledger.core.rebuilding import Window
 from nucleus_ledger.errors import InvalidProof
 
+Notes = tuple[str, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -48,13 +50,16 @@ class Expectation:
 
     `slack`: how many ms an entry may say it is older than the mark before it; None where the times
     of this stream say nothing of when an entry was appended. `imported`: sequences whose times are
-    those of another ledger, as low <= sequence < high. `witnessed`: by enough witnesses.
+    those of another ledger, as low <= sequence < high. `witnessed`: by enough witnesses. `notes`:
+    the signed note that says so, and the one of its size that stands beside the ledger; a finding
+    carries both, so that it proves itself.
     """
 
     marks: tuple[Mark, ...]
     slack: int | None = None
     imported: tuple[tuple[int, int], ...] = ()
     witnessed: bool = False
+    notes: Notes | None = None
 
     @property
     def length(self) -> int:
@@ -260,7 +265,7 @@ class Follower:
         actual: dict[str, Any] = {"length": self.tree.size}
         if self.tree.size == head.length:
             actual |= {"head_hash": str(hash_), "root": self.tree.root().hex()}
-        self.findings.append(mismatch(head, mark.first, actual))
+        self.findings.append(mismatch(head, mark.first, actual, self.expectation.notes))
 
     def _judge_time(self, window: Window, place: int) -> None:
         """Hold the first entry behind a mark against the time when the mark was made."""
@@ -284,14 +289,16 @@ class Follower:
                     sequence,
                     record_id if isinstance(record_id, str) else None,
                     (),
-                    {"not_before": until},
-                    {"timestamp": time},
+                    {"not_before": until, **_note(self.expectation.notes, 0)},
+                    {"timestamp": time, **_note(self.expectation.notes, 1)},
                     "the entry says it is older than a checkpoint that does not have it",
                 )
             )
 
 
-def mismatch(head: StreamHead, number: int, actual: dict[str, Any] | None) -> Finding:
+def mismatch(
+    head: StreamHead, number: int, actual: dict[str, Any], notes: Notes | None = None
+) -> Finding:
     """Return the finding that a stream is not the one that a manifest recorded."""
     expected = {"length": head.length, "head_hash": head.head_hash, "root": head.root}
     return Finding(
@@ -300,10 +307,14 @@ def mismatch(head: StreamHead, number: int, actual: dict[str, Any] | None) -> Fi
         max(head.length - 1, 0),
         None,
         (),
-        {"manifest": number, **expected},
-        actual,
+        {"manifest": number, **expected, **_note(notes, 0)},
+        {**actual, **_note(notes, 1)},
         f"the first {head.length} entries are not those that manifest {number} recorded",
     )
+
+
+def _note(notes: Notes | None, which: int) -> dict[str, Any]:
+    return {} if notes is None else {"note": notes[which]}
 
 
 def _by_stream(heads: Iterable[str]) -> dict[str, StreamHead]:

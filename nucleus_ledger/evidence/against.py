@@ -145,6 +145,7 @@ def settle(using: str, evidence: Evidence, anchor: Anchor) -> bool:
         return False
     assert found.manifest is not None
     evidence.log = NewestManifest(found.manifest, found.heads)
+    evidence.notes = (anchor.note, stored.note(using, said.size))
     return True
 
 
@@ -244,6 +245,8 @@ def _follow(
         evidence.errors.append(f"the manifests are of ledger {log.last.ledger!r}")
         return
     evidence.log = log
+    newest = max(given, key=lambda each: each.checkpoint.size)
+    evidence.notes = (str(newest.note), stored.note(using, newest.checkpoint.size))
     evidence.warnings.extend(log.notices)
 
 
@@ -266,7 +269,6 @@ def _documents(
 def _fork(using: str, given: Given, log: ManifestLog) -> Finding:
     """Return the finding that the ledger's log is not the one that was signed, with both notes."""
     size = given.checkpoint.size
-    here = stored.checkpoints(using).filter(number=size - 1).values_list("note", flat=True)
     return Finding(
         "checkpoint_mismatch",
         LOG,
@@ -274,7 +276,7 @@ def _fork(using: str, given: Given, log: ManifestLog) -> Finding:
         None,
         (),
         {"root": given.checkpoint.root.hex(), "note": str(given.note)},
-        {"root": log.tree.root().hex(), "note": here.first()},
+        {"root": log.tree.root().hex(), "note": stored.note(using, size)},
         f"the first {size} manifests are not those that {given.label} signs",
     )
 

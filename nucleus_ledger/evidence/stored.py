@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nucleus_ledger.models import Checkpoint
 
 _AT_ONCE = 500
+_MOST_SHOWN = 10_000  # characters of a note: a tampered row may hold anything
 
 
 def size(using: str) -> int:
@@ -41,6 +42,12 @@ def tiles(using: str) -> Any:
 
 def entries(using: str) -> Any:
     return _model("Entry")._base_manager.using(using)
+
+
+def note(using: str, size: int) -> str | None:
+    """Return the note of that size as the database has it, for a finding to show."""
+    found = checkpoints(using).filter(number=size - 1).values_list("note", flat=True).first()
+    return None if found is None else str(found)[:_MOST_SHOWN]
 
 
 def entries_of(using: str, stream: str) -> Any:

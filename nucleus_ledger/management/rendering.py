@@ -30,6 +30,7 @@ def _lines(report: Report) -> Iterator[str]:
     for finding in report.findings:
         yield ""
         yield from finding_lines(finding)
+    yield from _notes(report)
     hidden = report.findings_total - len(report.findings)
     if hidden:
         yield ""
@@ -80,8 +81,29 @@ def finding_lines(finding: Finding) -> Iterator[str]:
     yield f"{finding.kind} in {finding.stream} at #{finding.sequence}{record}"
     yield f"  {finding.message}"
     if finding.expected is not None or finding.actual is not None:
-        yield f"  expected: {_value(finding.expected)}"
-        yield f"  actual:   {_value(finding.actual)}"
+        yield f"  expected: {_value(_without_note(finding.expected))}"
+        yield f"  actual:   {_value(_without_note(finding.actual))}"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    """Yield each note that findings carry, once and whole: they are the evidence."""
+    found: dict[str, str] = {}
+    for finding in report.findings:
+        for value, label in ((finding.expected, "signed"), (finding.actual, "in the database")):
+            note = value.get("note") if isinstance(value, dict) else None
+            if finding.kind == "checkpoint_mismatch" and isinstance(note, str):
+                found.setdefault(note, label)
+    for note, label in found.items():
+        yield ""
+        yield f"the note {label}:"
+        for line in note.removesuffix("\n").split("\n"):
+            yield f"  {line}"
+
+
+def _without_note(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: each for name, each in value.items() if name != "note"}
+    return value
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

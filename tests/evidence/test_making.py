@@ -426,6 +426,24 @@ def test_the_command_tells_apart_what_happened(site: SigningSite) -> None:
     assert "stream 'payments', with 7 entries at the checkpoint before, is gone" in said
 
 
+def test_a_mismatch_prints_both_notes(site: SigningSite) -> None:
+    site.make(init=True)
+    lay_bare(site.alias)
+    history = attacker.documents(site.alias, "payments")
+    attacker.rewrite(site.alias, "payments", [{**d, "payload": {}} for d in history])
+    attacker.forge_checkpoints(site.alias)
+    out = io.StringIO()
+    with pytest.raises(CommandError) as refused:
+        call_command("verify_ledger", database=site.alias, against=[str(site.kept())], stdout=out)
+    assert refused.value.returncode == 1
+    signed = site.note().read_text("utf-8")
+    theirs = Checkpoint.objects.using(site.alias).get().note
+    assert signed != theirs
+    for label, note_text in (("signed", signed), ("in the database", theirs)):
+        lines = "".join(f"  {line}\n" for line in note_text.removesuffix("\n").split("\n"))
+        assert f"the note {label}:\n{lines}" in out.getvalue()
+
+
 def test_a_bare_report_as_json(site: SigningSite) -> None:
     site.make(init=True)
     append(site.alias, "payments", 1)
