@@ -101,6 +101,11 @@ def visit(url: str) -> None:
         page.fill("#searchbar", "2026-05-17..2026-05-18")
         page.click("#changelist-search input[type=submit]")
         take("entries", 620)
+        page.goto(f"{admin}/entry/?q=contracts-7")
+        page.click("#result_list tbody tr:first-child a")
+        page.click(".object-tools a:has-text('Receipt')")
+        page.wait_for_selector(".ledger-receipt-said--intact")
+        take("receipt", 900)
         page.goto(f"{admin}/verification/")
         take("verifications", 520)
         page.click("#result_list tbody tr:first-child a")
@@ -121,11 +126,25 @@ def visit(url: str) -> None:
         browser.close()
 
 
+def sign_in(folder: str) -> None:
+    """Let the sample site sign checkpoints, with a key and a storage of their own."""
+    from nucleus_ledger.core import signing
+    from nucleus_ledger.evidence import signers
+
+    signer, vkey = signing.generate("nucleus-ledger-sample")
+    signers.write(Path(folder) / "key", signer)
+    os.environ["CHECKPOINT_KEY_FILES"] = f"{folder}/key"
+    os.environ["CHECKPOINT_VKEYS"] = str(vkey)
+    os.environ["CHECKPOINT_SINKS"] = "storage:evidence"
+    os.environ["EVIDENCE_FOLDER"] = f"{folder}/evidence"
+
+
 def main() -> None:
     folder = tempfile.mkdtemp(prefix="ledger-pictures-")
     os.environ["DATABASE_URL"] = f"sqlite:///{folder}/ledger.sqlite3"
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
     sys.path.insert(0, str(ROOT))
+    sign_in(folder)
     import django
 
     django.setup()
@@ -140,6 +159,7 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     User.objects.create_superuser("boss", password="secret")
     fill()
+    call_command("checkpoint_ledger", init=True)
     # The server starts while all is well: it would not on a broken ledger.
     server = make_server(
         "127.0.0.1", 0, StaticFilesHandler(get_wsgi_application()), handler_class=Quiet
