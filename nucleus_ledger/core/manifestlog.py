@@ -106,6 +106,7 @@ class ManifestLog:
             raise InvalidProof(f"manifest {self.size} says it is manifest {manifest.number}")
         changed = _by_stream(heads)
         self._leave_out(manifest, changed)
+        restored = {each.stream for each in manifest.restored}
         for name, head in changed.items():
             before = self.heads.get(name)
             if before and head.length <= before.length:
@@ -113,7 +114,7 @@ class ManifestLog:
                     f"manifest {manifest.number}: stream {name!r} has {head.length} entries, "
                     f"and had {before.length} before"
                 )
-            self._record(head, manifest.number)
+            self._record(head, manifest.number, new=name not in restored)
         if manifest.streams != len(self.streams) or manifest.streams_root != (
             self.streams.root().hex()
         ):
@@ -138,11 +139,11 @@ class ManifestLog:
         last = self.size if span.last is None else span.last + 1
         return max(self._made[span.first : last], default=0)
 
-    def _record(self, head: StreamHead, number: int) -> None:
+    def _record(self, head: StreamHead, number: int, *, new: bool) -> None:
         self.heads[head.stream] = head
         self.streams.put(head.key, head.leaf)
         spans = self._spans.setdefault(head.stream, [])
-        if not spans and number:
+        if not spans and number and new:  # one that was put back was there before
             spans.append(_Span(None, 0))
         if spans and spans[-1].last is None:
             spans[-1].last = number - 1

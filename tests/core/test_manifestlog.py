@@ -157,6 +157,16 @@ def test_a_restore_takes_back_what_was_lost_and_nothing_else() -> None:
     assert [notice.split(":")[-1].strip() for notice in site.log.notices] == ["lost", "backup"]
 
 
+def test_a_stream_of_which_nothing_is_as_it_was_was_there_all_the_same() -> None:
+    site = Site()
+    site.add([head("s", 4)])
+    site.add([])
+    other = hashes("other", 5)
+    site.add([head("s", 3, other)], (), (Restored("s", 4, 0, "all is lost"),))
+    assert [mark.length for mark in site.log.marks("s")] == [3]
+    assert follow(site.log, "s", rows(other, [START - 9] * 3 + [START + 2000] * 2)).fits
+
+
 @pytest.mark.parametrize(
     ("length", "second", "told"),
     [
