@@ -109,11 +109,11 @@ def find_anchor(evidence: Evidence) -> Anchor | None:
 
     What keeps it from being read is added to the evidence's `errors`.
     """
-    origin = conf.checkpoint_origin
-    readable = sinks.readable(origin)
-    if not readable:
-        return None
     try:
+        origin = conf.checkpoint_origin
+        readable = sinks.readable(origin)
+        if not readable:
+            return None
         keys = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
         remembered, trouble = memory.recall(readable, origin, keys)
         evidence.warnings.extend(trouble)

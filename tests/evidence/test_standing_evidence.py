@@ -108,6 +108,18 @@ def test_startup_without_a_sink_in_reach_is_not_told(site: SigningSite) -> None:
     assert "no checkpoint could be read" in evidence.errors[0]
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"CHECKPOINT_SINKS": ["storage:nowhere"]}, {"CHECKPOINT_ORIGIN": "another"}], ids=str
+)
+def test_settings_that_cannot_be_used_are_told_and_nothing_is_green(
+    site: SigningSite, wrong: dict[str, Any]
+) -> None:
+    site.configure(**wrong)
+    run = drive(site)
+    assert run.result == "unknown"
+    assert "no checkpoint could be read" in run.warnings[-1]
+
+
 def test_nothing_is_held_against_nothing(ledger_db: str) -> None:
     assert against.newest(ledger_db) is None
 
