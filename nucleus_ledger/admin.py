@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from nucleus_ledger.console.checkpoints import CheckpointAdmin
-from nucleus_ledger.console.entries import EntryAdmin
-from nucleus_ledger.console.streams import StreamAdmin
-from nucleus_ledger.console.verifications import VerificationAdmin
-from nucleus_ledger.models import Checkpoint, Entry, Stream, Verification
+from nucleus_ledger.console.sites import register
 
-admin.site.register(Stream, StreamAdmin)
-admin.site.register(Entry, EntryAdmin)
-admin.site.register(Verification, VerificationAdmin)
-admin.site.register(Checkpoint, CheckpointAdmin)
+register(admin.site)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import stepping
 from nucleus_ledger.conf import conf
-from nucleus_ledger.console.parts import as_list, asks_for, verification_url
+from nucleus_ledger.console.parts import as_list, asks_for
 from nucleus_ledger.models import Stream, StreamStatus, Verification
 
 if TYPE_CHECKING:
@@ -132,11 +132,18 @@ def are_under_way(runs: Sequence[Verification]) -> Q:
     return condition
 
 
-def under_way_badge(run: Verification) -> SafeString:
+def tampered_streams() -> QuerySet[Stream]:
+    """Return the first few streams that a verification found tampered."""
+    found: QuerySet[Stream] = Stream.objects.filter(status__result="tampered")
+    return found.order_by("name")[:5]
+
+
+def under_way_badge(run: Verification, address: str) -> SafeString:
+    """Return a badge that leads to the run, whose page is at that address."""
     return format_html(
         ' <a class="ledger-status ledger-status--verifying" href="{}">'
         '<span aria-hidden="true">◔</span> {}</a>',
-        verification_url(run.pk),
+        address,
         _t("Verifying"),
     )
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 
+from nucleus_ledger.console.addresses import Addresses
+
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
@@ -21,6 +23,10 @@ class ReadOnlyAdmin(_ModelAdmin):
 
     class Media:
         css: ClassVar = {"all": ["nucleus_ledger/admin.css"]}
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(self.admin_site.name)
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the object, which knows whether payloads may be shown to who asked for it."""

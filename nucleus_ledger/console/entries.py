@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import connections
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
@@ -27,6 +27,7 @@ from nucleus_ledger.console import (
     presentation,
     receipts,
 )
+from nucleus_ledger.console.addresses import link
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
 from nucleus_ledger.core.moments import moment, span
 from nucleus_ledger.core.visible import visible
@@ -95,7 +96,7 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("stream"))
     def stream_link(self, entry: Entry) -> SafeString:
-        return format_html('<a href="{}">{}</a>', parts.stream_url(entry.stream_id), entry.stream)
+        return link(self.addresses.stream(entry.stream_id), entry.stream)
 
     @admin.display(description=_("time"))
     def time(self, entry: Entry) -> str:
@@ -146,14 +147,14 @@ class EntryAdmin(ReadOnlyAdmin):
     def checked_now(self, entry: Entry) -> SafeString | str:
         if not parts.is_number(entry.sequence):
             return _t("It has no place in the chain: its sequence is not a number.")
-        return findings.checked_now(entry, payloads=shows_payloads(entry))
+        return findings.checked_now(entry, self.addresses, payloads=shows_payloads(entry))
 
     @admin.display(description=_("its place in the chain"))
     def chain(self, entry: Entry) -> SafeString | str:
         if not parts.is_number(entry.sequence):
             return "–"
         stream = Stream.objects.filter(pk=entry.stream_id).first()
-        return "–" if stream is None else neighbourhood.draw(stream, entry.sequence)
+        return "–" if stream is None else neighbourhood.draw(stream, entry.sequence, self.addresses)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return EntryList
@@ -227,9 +228,7 @@ class EntryAdmin(ReadOnlyAdmin):
         if entry is not None and self.has_view_permission(request, entry):
             links = self._neighbours(entry)
             if shows_payloads(entry) and conf.checkpoint_sinks:
-                links.append(
-                    (reverse(f"admin:{receipts.PAGE}", args=[entry.pk]), _t("Receipt"), "")
-                )
+                links.append((self.addresses.of(receipts.PAGE, entry.pk), _t("Receipt"), ""))
         return super().change_view(request, object_id, extra_context={"ledger_links": links})
 
     def _neighbours(self, entry: Entry) -> list[tuple[str, str, str]]:
@@ -242,7 +241,7 @@ class EntryAdmin(ReadOnlyAdmin):
         }
         found = Entry.objects.filter(stream_id=entry.stream_id, sequence__in=list(labels))
         rows = found.order_by("sequence").values_list("sequence", "pk")
-        return [(parts.entry_url(key), *labels[sequence]) for sequence, key in rows]
+        return [(self.addresses.entry(key), *labels[sequence]) for sequence, key in rows]
 
 
 def _stream_of(request: HttpRequest) -> Stream | None:

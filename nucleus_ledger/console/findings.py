@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import rowsource, verification
+from nucleus_ledger.console.addresses import Addresses, link
 from nucleus_ledger.console.parts import (
-    entry_url,
     hidden_payload,
     paragraphs,
     preformatted,
@@ -50,7 +50,7 @@ _KINDS = {
 }
 
 
-def checked_now(entry: Entry, *, payloads: bool) -> SafeString:
+def checked_now(entry: Entry, addresses: Addresses, *, payloads: bool) -> SafeString:
     """Judge an entry and its link at this moment, and show what was computed beside what is stored.
 
     Requires a sequence that is a number.
@@ -76,7 +76,7 @@ def checked_now(entry: Entry, *, payloads: bool) -> SafeString:
     )
     hashes = table(("", _t("stored"), _t("computed now"), _t("equal")), rows)
     if found:
-        return format_html("{}{}", hashes, table_of(using, found, payloads))
+        return format_html("{}{}", hashes, table_of(using, found, addresses, payloads=payloads))
     place = (
         _t("it follows the entry before it")
         if entry.sequence
@@ -95,16 +95,26 @@ def _mark(equal: bool) -> SafeString:
     return format_html('<span aria-hidden="true">{}</span> {}', shape, word)
 
 
-def table_of_stored(findings: QuerySet[Finding], *, payloads: bool) -> SafeString | str:
+def table_of_stored(
+    findings: QuerySet[Finding], addresses: Addresses, *, payloads: bool
+) -> SafeString | str:
     """Return stored findings with what the chain demands and what is stored, side by side."""
     rows = list(findings.order_by("pk")[: SHOWN_FINDINGS + 1])
-    return table_of(findings.db, rows, payloads) if rows else _t("none")
+    if not rows:
+        return _t("none")
+    return table_of(findings.db, rows, addresses, payloads=payloads)
 
 
-def table_of(using: str, rows: Sequence[Finding | chain.Finding], payloads: bool) -> SafeString:
+def table_of(
+    using: str,
+    rows: Sequence[Finding | chain.Finding],
+    addresses: Addresses,
+    *,
+    payloads: bool,
+) -> SafeString:
     """Return a table of findings; parts of documents only where `payloads` may be shown."""
     shown = rows[:SHOWN_FINDINGS]
-    links = _entry_links(using, shown)
+    keys = _entry_keys(using, shown)
     body = format_html_join(
         "",
         "<tr><td><strong>{}</strong> {}</td><td>{}</td><td>{}</td><td>{}</td></tr>{}",
@@ -112,7 +122,7 @@ def table_of(using: str, rows: Sequence[Finding | chain.Finding], payloads: bool
             (
                 finding.kind,
                 explained(finding),
-                _place(finding, links.get((finding.stream, finding.sequence))),
+                _place(finding, keys.get((finding.stream, finding.sequence)), addresses),
                 *_evidence_of(finding, payloads),
                 _differences(finding) if _may_show(finding, payloads) else "",
             )
@@ -183,18 +193,16 @@ def in_short(findings: Sequence[Any], total: int) -> str:
     return ", ".join(named) + (_t(" and %(left)s more") % {"left": left} if left > 0 else "")
 
 
-def _place(finding: Finding | chain.Finding, key: str | None) -> SafeString:
+def _place(finding: Finding | chain.Finding, key: str | None, addresses: Addresses) -> SafeString:
     place = visible(finding.stream)
     if finding.sequence is not None:
         place = f"{place} #{finding.sequence}"
-    where: SafeString | str = place
-    if key is not None:
-        where = format_html('<a href="{}">{}</a>', entry_url(key), place)
+    where = link("" if key is None else addresses.entry(key), place)
     record = visible(finding.record_id or "")
     return format_html("{}{}", where, format_html("<br>{}", record) if record else "")
 
 
-def _entry_links(
+def _entry_keys(
     using: str, findings: Sequence[Finding | chain.Finding]
 ) -> dict[tuple[str, Any], str]:
     """Return the keys of the entries that findings are about, in two queries."""

@@ -11,8 +11,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 
 from nucleus_ledger import verification
+from nucleus_ledger.console.addresses import Addresses, link
 from nucleus_ledger.console.findings import explained
-from nucleus_ledger.console.parts import entry_url, paragraphs, short_hash
+from nucleus_ledger.console.parts import paragraphs, short_hash
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Entry, Stream
@@ -31,7 +32,7 @@ _BROKEN = SafeString(
 )
 
 
-def draw(stream: Stream, sequence: int) -> SafeString:
+def draw(stream: Stream, sequence: int, addresses: Addresses) -> SafeString:
     """Return the blocks around a sequence, with a broken link or an edited block shown as such."""
     using = stream._state.db or DEFAULT_DB_ALIAS
     low = max(sequence - REACH, 0)
@@ -56,7 +57,9 @@ def draw(stream: Stream, sequence: int) -> SafeString:
             blocks.append(_link(any(each.kind in _BROKEN_LINKS for each in here)))
         elif place:
             blocks.append(_link(True, _t("nothing to link to")))
-        blocks.append(_block(place, entries.get(place), here, chosen=place == sequence))
+        entry = entries.get(place)
+        address = addresses.entry(entry.pk) if entry else ""
+        blocks.append(_block(place, entry, here, address, chosen=place == sequence))
     return format_html(
         '<ol class="ledger-chain" aria-label="{}">{}</ol>',
         _t("The chain around entry %(sequence)s, judged just now") % {"sequence": sequence},
@@ -94,7 +97,9 @@ def _link(broken: bool, words: str = "") -> SafeString:
     )
 
 
-def _block(place: int, entry: Any, found: Iterable[Finding], *, chosen: bool) -> SafeString:
+def _block(
+    place: int, entry: Any, found: Iterable[Finding], address: str, *, chosen: bool
+) -> SafeString:
     """Return one entry, or the place where one is missing."""
     if entry is None:
         return format_html(
@@ -108,13 +113,12 @@ def _block(place: int, entry: Any, found: Iterable[Finding], *, chosen: bool) ->
         "", '<span class="ledger-fault">✖ {} {}</span>', ((f.kind, explained(f)) for f in faults)
     )
     return format_html(
-        '<li class="ledger-block{}{}"{}><a href="{}"><strong>#{}</strong></a> <span>{}</span>'
+        '<li class="ledger-block{}{}"{}>{} <span>{}</span>'
         "<span>{} {}</span><span>{} {}</span>{}</li>",
         " ledger-block--chosen" if chosen else "",
         " ledger-block--broken" if faults else "",
         SafeString(' aria-current="true"') if chosen else "",
-        entry_url(entry.pk),
-        place,
+        link(address, format_html("<strong>#{}</strong>", place)),
         record if len(record) <= _SHOWN_ID else f"{record[:_SHOWN_ID]}…",
         _t("hash"),
         short_hash(entry.pk),

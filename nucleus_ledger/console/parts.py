@@ -1,14 +1,11 @@
-"""Pieces of the ledger's pages: addresses, hashes, text. What comes from the ledger is escaped."""
+"""Pieces of the ledger's pages: hashes, text, tables. What comes from the ledger is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
-from django.contrib.admin.utils import quote
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -17,32 +14,6 @@ from django.utils.translation import gettext as _t
 from nucleus_ledger.core.visible import visible
 
 SHOWN_CHARACTERS = 100_000
-
-
-def verification_link(key: Any) -> SafeString:
-    text = _t("Verification %(key)s") % {"key": key}
-    return format_html('<a href="{}">{}</a>', verification_url(key), text)
-
-
-def verification_url(key: Any) -> str:
-    return reverse("admin:nucleus_ledger_verification_change", args=[key])
-
-
-def streams_url() -> str:
-    return reverse("admin:nucleus_ledger_stream_changelist")
-
-
-def stream_url(key: Any) -> str:
-    return reverse("admin:nucleus_ledger_stream_change", args=[quote(key)])
-
-
-def entry_url(key: str) -> str:
-    return reverse("admin:nucleus_ledger_entry_change", args=[quote(key)])
-
-
-def entries_url(stream_id: Any) -> str:
-    query = urlencode({"stream__id__exact": stream_id})
-    return f"{reverse('admin:nucleus_ledger_entry_changelist')}?{query}"
 
 
 def short_hash(value: str | None) -> SafeString | str:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 
 from nucleus_ledger.console import foldeddocument
+from nucleus_ledger.console.addresses import Addresses
 from nucleus_ledger.console.badges import result_badge, status_of
 from nucleus_ledger.console.parts import (
     ago,
@@ -22,7 +23,6 @@ from nucleus_ledger.console.parts import (
     paragraphs,
     preformatted,
     table,
-    verification_link,
 )
 from nucleus_ledger.core.visible import visible, visible_json
 from nucleus_ledger.models import Finding, Stream, StreamStatus, Verification
@@ -58,7 +58,7 @@ def entries_since(stream: Stream) -> str:
     return str(since)
 
 
-def what_was_checked(stream: Stream) -> SafeString:
+def what_was_checked(stream: Stream, addresses: Addresses) -> SafeString:
     """Say in plain words what a stream's status rests on, and what it does not show."""
     status = status_of(stream)
     if status is None:
@@ -67,7 +67,10 @@ def what_was_checked(stream: Stream) -> SafeString:
     by = ""
     if run is not None:
         by = format_html(
-            "{} ({}, {})", verification_link(run.pk), run.get_mode_display(), visible(by_whom(run))
+            "{} ({}, {})",
+            addresses.verification_link(run.pk),
+            run.get_mode_display(),
+            visible(by_whom(run)),
         )
     now = datetime.now(UTC)
     read = format_html(
@@ -125,7 +128,7 @@ def runs_of(stream: Stream) -> list[Verification]:
     return asked[:SHOWN_RUNS]
 
 
-def history(stream: Stream, runs: Sequence[Verification]) -> SafeString | str:
+def history(stream: Stream, runs: Sequence[Verification], addresses: Addresses) -> SafeString | str:
     """Return the verifications of a stream, with what each found in it."""
     if not runs:
         return "–"
@@ -142,7 +145,7 @@ def history(stream: Stream, runs: Sequence[Verification]) -> SafeString | str:
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         (
             (
-                verification_link(run.pk),
+                addresses.verification_link(run.pk),
                 at_time(run.started_at),
                 f"{run.get_mode_display()}, {visible(by_whom(run))}",
                 _found_in(run, found.get(run.pk, 0)),

@@ -9,12 +9,11 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext as _t
 
 from nucleus_ledger import checkpoints
 from nucleus_ledger.conf import conf
-from nucleus_ledger.console import parts
+from nucleus_ledger.console.addresses import Addresses
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import LedgerError
 from nucleus_ledger.evidence import signers
@@ -30,21 +29,24 @@ PAGE, FILE = "nucleus_ledger_entry_receipt", "nucleus_ledger_entry_receipt_file"
 def page(request: HttpRequest, site: AdminSite, key: str) -> HttpResponse:
     """Show the receipt of the entry of that hash, or say why there is none."""
     entry = _entry(request, key)
+    addresses = Addresses(site.name)
     context: dict[str, Any] = {
         **site.each_context(request),
         "title": _t("Receipt"),
         "entry": entry,
-        "entry_url": parts.entry_url(entry.pk),
+        "index_url": addresses.index(),
+        "entry_url": addresses.entry(entry.pk),
     }
     try:
         context |= {
             "receipt": checkpoints.receipt(entry),
             "vkeys": "\n".join(map(str, _keys())),
             "ledger": entry.stream.ledger,
-            "download_url": reverse(f"admin:{FILE}", args=[entry.pk]),
+            "download_url": addresses.of(FILE, entry.pk),
         }
     except LedgerError as exc:
         context["why_not"] = visible(str(exc))
+    request.current_app = site.name
     return TemplateResponse(request, "admin/nucleus_ledger/entry/receipt.html", context)
 
 

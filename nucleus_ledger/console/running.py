@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 
 from nucleus_ledger import statuses, stepping
 from nucleus_ledger.console import findings, parts
+from nucleus_ledger.console.addresses import Addresses
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.models import Stream, Verification
@@ -54,7 +55,10 @@ def posted(site: AdminSite, view: Callable[..., HttpResponse]) -> Callable[..., 
 
 
 def start(
-    request: HttpRequest, streams: Sequence[str] | None, mode: Literal["full", "incremental"]
+    request: HttpRequest,
+    addresses: Addresses,
+    streams: Sequence[str] | None,
+    mode: Literal["full", "incremental"],
 ) -> HttpResponse:
     """Begin a verification, or join the same one, take its first step and go to its page."""
     using = database()
@@ -62,16 +66,17 @@ def start(
         run = stepping.begin(using, streams, mode=mode, user=request.user.get_username())
     except (InvalidData, NotFound) as exc:
         messages.error(request, visible(str(exc)))
-        return HttpResponseRedirect(parts.streams_url())
-    return go_on(request, stepping.step(using, run.pk))
+        return HttpResponseRedirect(addresses.streams())
+    return go_on(request, addresses, stepping.step(using, run.pk))
 
 
-def go_on(request: HttpRequest, progress: stepping.Progress) -> HttpResponse:
+def go_on(request: HttpRequest, addresses: Addresses, progress: stepping.Progress) -> HttpResponse:
     """Go to the page of a run, with what came of it if it has just ended."""
     if progress.finished and progress.moved:
-        for level, text in said(progress.run):
+        for level, text in said(progress.run, addresses):
             messages.add_message(request, level, text)
-    return HttpResponseRedirect(parts.verification_url(progress.run.pk))
+    address = addresses.verification(progress.run.pk) or addresses.index()
+    return HttpResponseRedirect(address)
 
 
 def in_words(progress: stepping.Progress) -> str:
@@ -94,9 +99,9 @@ def as_json(progress: stepping.Progress) -> dict[str, Any]:
     }
 
 
-def said(run: Verification) -> list[tuple[int, str]]:
+def said(run: Verification, addresses: Addresses) -> list[tuple[int, str]]:
     """Return what to tell the person who drove a run to its end."""
-    text = format_html("{} {}", outcome(run), parts.verification_link(run.pk))
+    text = format_html("{} {}", outcome(run), addresses.verification_link(run.pk))
     told: list[tuple[int, str]] = [(_LEVELS.get(run.result, messages.WARNING), text)]
     by_stream: dict[str, list[Any]] = {}
     if run.result == Verification.Result.TAMPERED:

@@ -105,7 +105,10 @@ class StreamAdmin(ReadOnlyAdmin):
     def status_word(self, stream: Stream) -> SafeString:
         badge = badges.badge(badges.status_of(stream))
         under_way = getattr(stream, "under_way", None)
-        return badge + badges.under_way_badge(under_way) if under_way else badge
+        if not under_way:
+            return badge
+        address = self.addresses.verification(under_way.pk)
+        return badge + badges.under_way_badge(under_way, address)
 
     @admin.display(description=_("verified"), ordering="status__verified_at")
     def verified(self, stream: Stream) -> str:
@@ -129,14 +132,14 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("what was checked"))
     def what_was_checked(self, stream: Stream) -> SafeString:
-        return presentation.what_was_checked(stream)
+        return presentation.what_was_checked(stream, self.addresses)
 
     @admin.display(description=_("findings"))
     def latest_findings(self, stream: Stream) -> SafeString | str:
         found = _findings_of(stream)
         if found is None:
             return "–"
-        return findings.table_of_stored(found, payloads=shows_payloads(stream))
+        return findings.table_of_stored(found, self.addresses, payloads=shows_payloads(stream))
 
     @admin.display(description=_("entries over time"))
     def growth(self, stream: Stream) -> SafeString:
@@ -151,11 +154,12 @@ class StreamAdmin(ReadOnlyAdmin):
         around = getattr(stream, "around", "")
         head = stream.length - 1
         sequence = min(int(around), head) if re.fullmatch(r"\d{1,18}", around) else head
-        return neighbourhood.draw(stream, sequence) + neighbourhood.steps(stream, sequence)
+        drawn = neighbourhood.draw(stream, sequence, self.addresses)
+        return drawn + neighbourhood.steps(stream, sequence)
 
     @admin.display(description=_("verifications"))
     def history(self, stream: Stream) -> SafeString | str:
-        return presentation.history(stream, _runs_of(stream))
+        return presentation.history(stream, _runs_of(stream), self.addresses)
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the stream, which knows around which of its entries the chain is to be drawn."""
@@ -176,7 +180,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Verify selected streams"), permissions=["verify"])
     def verify_selected(self, request: HttpRequest, queryset: QuerySet[Stream]) -> HttpResponse:
-        return running.start(request, list(queryset.values_list("name", flat=True)), "full")
+        return self._start(request, list(queryset.values_list("name", flat=True)), "full")
 
     def get_urls(self) -> list[Any]:
         verify = running.posted(self.admin_site, self.verify_view)
@@ -194,22 +198,27 @@ class StreamAdmin(ReadOnlyAdmin):
         mode: Any = request.POST.get("mode", "full")
         key = request.POST.get("stream")
         if key is None:
-            return running.start(request, None, mode)
+            return self._start(request, None, mode)
         stream = get_object_or_404(Stream, pk=key) if key.isdecimal() else None
         if stream is None:
             raise Http404
-        return running.start(request, [stream.name], mode)
+        return self._start(request, [stream.name], mode)
+
+    def _start(self, request: HttpRequest, streams: Any, mode: Any) -> HttpResponse:
+        return running.start(request, self.addresses, streams, mode)
 
     def findings_view(self, request: HttpRequest) -> HttpResponse:
         """Tell what each kind of finding means, and what to do when a stream is red."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        red = badges.tampered_streams()
         context = {
             **self.admin_site.each_context(request),
             "title": _t("What each finding means"),
             "kinds": findings.kinds(),
-            "red": Stream.objects.filter(status__result="tampered").order_by("name")[:5],
+            "red": [(stream, self.addresses.stream(stream.pk)) for stream in red],
         }
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/nucleus_ledger/findings.html", context)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
@@ -221,7 +230,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
         extra = {
-            "ledger_links": [(parts.entries_url(object_id), _t("Entries"), "")],
+            "ledger_links": [(self.addresses.entries(object_id), _t("Entries"), "")],
             "ledger_may_verify": running.may_verify(request),
         }
         return super().change_view(request, object_id, extra_context=extra)

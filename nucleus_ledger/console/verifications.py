@@ -90,7 +90,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("what was found"))
     def findings_list(self, run: Verification) -> SafeString | str:
         found = Finding.objects.filter(verification_id=run.pk)
-        return findings.table_of_stored(found, payloads=shows_payloads(run))
+        return findings.table_of_stored(found, self.addresses, payloads=shows_payloads(run))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may verify may see what came of it."""
@@ -113,9 +113,10 @@ class VerificationAdmin(ReadOnlyAdmin):
         except NotFound:
             raise Http404 from None
         if request.accepts("text/html"):
-            return running.go_on(request, progress)
+            return running.go_on(request, self.addresses, progress)
         if progress.finished and progress.moved:
-            running.go_on(request, progress)  # for the page that the script loads then
+            # For the page that the script loads then.
+            running.go_on(request, self.addresses, progress)
         return JsonResponse(running.as_json(progress))
 
     def cancel_view(self, request: HttpRequest, key: int) -> HttpResponse:
@@ -125,7 +126,7 @@ class VerificationAdmin(ReadOnlyAdmin):
             run = stepping.cancel(running.database(), key, request.user.get_username())
         except NotFound:
             raise Http404 from None
-        return HttpResponseRedirect(parts.verification_url(run.pk))
+        return HttpResponseRedirect(self.addresses.verification(run.pk))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
         extra: dict[str, Any] = {}

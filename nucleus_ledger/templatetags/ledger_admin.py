@@ -12,6 +12,7 @@ from django.db.models import Sum
 
 from nucleus_ledger import guards
 from nucleus_ledger.console import badges
+from nucleus_ledger.console.addresses import Addresses
 from nucleus_ledger.models import Stream, Verification
 
 register = template.Library()
@@ -19,9 +20,13 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
-    """Return the state of the ledger in a few queries; None for who may not look at streams."""
+    """Return the state of the ledger in a few queries.
+
+    None for a user who may not view streams, and in an admin site without their pages.
+    """
+    addresses = Addresses(context["request"].current_app)
     view_stream = f"nucleus_ledger.{get_permission_codename('view', Stream._meta)}"
-    if not context["request"].user.has_perm(view_stream):
+    if not context["request"].user.has_perm(view_stream) or not addresses.streams():
         return None
     streams = Stream.objects.order_by()
     sums = streams.aggregate(entries=Sum("length"), verified=Sum("status__length"))
@@ -36,5 +41,8 @@ def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
         "grown": entries - full.entries if full else 0,
         "guards": guards.inspect(connections[streams.db]),
         "warnings": checks.run_checks(tags=["nucleus_ledger"]),
-        "red": streams.filter(status__result="tampered").order_by("name")[:5],
+        "red": [(stream, addresses.stream(stream.pk)) for stream in badges.tampered_streams()],
+        "streams_url": addresses.streams(),
+        "full_url": addresses.verification(full.pk) if full else "",
+        "findings_url": addresses.of("nucleus_ledger_stream_findings"),
     }
