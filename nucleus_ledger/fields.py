@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields.json import KeyTransform
+from django.utils import timezone
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.errors import Deserialization
@@ -15,9 +19,11 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     _BinaryField = models.BinaryField[Any, Any]
+    _DateTimeField = models.DateTimeField[Any, Any]
     _JSONField = models.JSONField[Any, Any]
 else:
     _BinaryField = models.BinaryField
+    _DateTimeField = models.DateTimeField
     _JSONField = models.JSONField
 
 
@@ -81,3 +87,35 @@ class DocumentField(_JSONField):
             return canonical.loads(value)
         except Deserialization:  # tampered on SQLite: shown as it stands, found by verification
             return value
+
+
+class UTCDateTimeField(_DateTimeField):
+    """A moment: an aware datetime in UTC, whatever the host's `USE_TZ` and `TIME_ZONE` are.
+
+    What is stored keeps its meaning when the host changes either. A naive value means the host's
+    own time zone, as in Django.
+    """
+
+    def from_db_value(self, value: datetime | None, _: Any, connection: Any) -> datetime | None:
+        if value is None:
+            return None
+        if timezone.is_naive(value):  # USE_TZ is off: on PostgreSQL in the session's time zone
+            name = connection.timezone_name if connection.vendor == "postgresql" else "UTC"
+            # Not make_aware(), which drops the fold: one hour of the year is there twice.
+            value = value.replace(tzinfo=ZoneInfo(name))
+        return value.astimezone(UTC)
+
+    def get_prep_value(self, value: Any) -> Any:
+        prepared = super().get_prep_value(value)
+        if isinstance(prepared, datetime) and timezone.is_naive(prepared):
+            return prepared.replace(tzinfo=timezone.get_default_timezone())
+        return prepared
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        if not prepared:
+            value = self.get_prep_value(value)
+        if isinstance(value, datetime) and connection.vendor == "sqlite" and not settings.USE_TZ:
+            value = value.astimezone(UTC).replace(tzinfo=None)  # SQLite refuses aware ones there
+        return super().get_db_prep_value(value, connection, prepared=True)

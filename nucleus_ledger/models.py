@@ -20,7 +20,7 @@ from nucleus_ledger.append_only import AppendOnlyModel, refuse
 from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import NotFound
-from nucleus_ledger.fields import DocumentField, HashField
+from nucleus_ledger.fields import DocumentField, HashField, UTCDateTimeField
 from nucleus_ledger.managers import EntryManager, StreamManager
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ class Verification(models.Model):
         COMMAND = "command", _("command")
         STARTUP = "startup", _("start of a server")
 
-    started_at = models.DateTimeField(_("started"))
-    finished_at = models.DateTimeField(_("finished"), null=True)
+    started_at = UTCDateTimeField(_("started"))
+    finished_at = UTCDateTimeField(_("finished"), null=True)
     origin = models.CharField(_("started by"), max_length=20, choices=Origin.choices)
     user = models.CharField(_("user"), max_length=200, blank=True)
     mode = models.CharField(_("mode"), max_length=20, choices=Mode.choices)
@@ -225,7 +225,7 @@ class Verification(models.Model):
     warnings = models.JSONField(_("warnings"), default=list)
     # Set only while a run holds the lease of that name; unique, so that one process gets it.
     lease = models.CharField(_("lease"), max_length=50, null=True)  # noqa: DJ001
-    lease_until = models.DateTimeField(_("lease until"), null=True)
+    lease_until = UTCDateTimeField(_("lease until"), null=True)
 
     class Meta:
         verbose_name = _("verification")
@@ -305,8 +305,8 @@ class StreamStatus(models.Model):
     assured = models.BigIntegerField(_("entries under a checkpoint"), default=0, db_default=0)
     length = models.BigIntegerField(_("verified entries"))
     head_hash = HashField(_("hash there"), null=True)
-    verified_at = models.DateTimeField(_("verified"))
-    full_at = models.DateTimeField(_("fully verified"))
+    verified_at = UTCDateTimeField(_("verified"))
+    full_at = UTCDateTimeField(_("fully verified"))
     verification = models.ForeignKey(
         Verification, models.SET_NULL, null=True, related_name="+", db_index=False
     )

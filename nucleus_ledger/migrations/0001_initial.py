@@ -77,8 +77,8 @@ class Migration(migrations.Migration):
             name='Verification',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('started_at', models.DateTimeField(verbose_name='started')),
-                ('finished_at', models.DateTimeField(null=True, verbose_name='finished')),
+                ('started_at', nucleus_ledger.fields.UTCDateTimeField(verbose_name='started')),
+                ('finished_at', nucleus_ledger.fields.UTCDateTimeField(null=True, verbose_name='finished')),
                 ('origin', models.CharField(max_length=20, verbose_name='started by')),
                 ('user', models.CharField(blank=True, max_length=200, verbose_name='user')),
                 ('mode', models.CharField(max_length=20, verbose_name='mode')),
@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
                 ('findings_total', models.BigIntegerField(default=0, verbose_name='findings')),
                 ('warnings', models.JSONField(default=list, verbose_name='warnings')),
                 ('lease', models.CharField(max_length=50, null=True, verbose_name='lease')),
-                ('lease_until', models.DateTimeField(null=True, verbose_name='lease until')),
+                ('lease_until', nucleus_ledger.fields.UTCDateTimeField(null=True, verbose_name='lease until')),
             ],
             options={
                 'verbose_name': 'verification',
@@ -106,8 +106,8 @@ class Migration(migrations.Migration):
                 ('result', models.CharField(choices=[('intact', 'intact'), ('acknowledged', 'acknowledged'), ('tampered', 'tampered')], max_length=20, verbose_name='result')),
                 ('length', models.BigIntegerField(verbose_name='verified entries')),
                 ('head_hash', nucleus_ledger.fields.HashField(null=True, verbose_name='hash there')),
-                ('verified_at', models.DateTimeField(verbose_name='verified')),
-                ('full_at', models.DateTimeField(verbose_name='fully verified')),
+                ('verified_at', nucleus_ledger.fields.UTCDateTimeField(verbose_name='verified')),
+                ('full_at', nucleus_ledger.fields.UTCDateTimeField(verbose_name='fully verified')),
             ],
             options={
                 'verbose_name': 'stream status',
