@@ -146,6 +146,7 @@ def create_stream(stream: Stream, *, using: str) -> None:
     pre_save.send(type(stream), instance=stream, raw=False, using=using, update_fields=None)
     if not is_label(stream.name):
         raise InvalidData(f"name is not {LABEL}: {stream.name!r:.300}")
+    stream.name = str.__str__(stream.name)  # a subclass may be written otherwise by a driver
     drafting.check_reserved(stream.name, reserved=False)
     if stream.length or stream.head_hash or stream.head_timestamp or stream.ledger:
         raise InvalidData("a new stream has a name only: the ledger gives the rest")

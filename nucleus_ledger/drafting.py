@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from nucleus_ledger.conf import RESERVED_PREFIX, conf
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.hashing import EntryForm
-from nucleus_ledger.core.record import Record, check_shape
+from nucleus_ledger.core.record import Record, check_shape, with_plain_labels
 from nucleus_ledger.errors import InvalidData, LedgerError, Serialization
 from nucleus_ledger.modules import Module, before_append
 
@@ -151,12 +151,13 @@ def _settle_record(
     draft: Draft, modules: Sequence[Module], handling: dict[str, list[Module]], reserved: bool
 ) -> None:
     check_shape(draft.record)
+    draft.record = with_plain_labels(draft.record)
     name = draft.record.stream
     check_reserved(name, reserved)
     if modules:
         if name not in handling:
             handling[name] = [module for module in modules if module.handles(name)]
-        draft.record = before_append(draft.record, handling[name])
+        draft.record = with_plain_labels(before_append(draft.record, handling[name]))
 
 
 def _write_texts(drafts: Sequence[Draft], limits: Limits) -> None:
@@ -197,9 +198,12 @@ def _write_text(draft: Draft, depth: int) -> None:
         )
 
 
-def _lazy_text(value: object) -> object:
+def _lazy_text(value: Any) -> object:
+    """Return the text of a lazy string; a lazy value of another kind is not equal to its text."""
     if isinstance(value, Promise):
-        return str(value)
+        text: object = str(value)
+        if text == value:
+            return text
     raise TypeError
 
 

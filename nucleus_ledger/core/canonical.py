@@ -6,6 +6,7 @@ rfc8785 is the judge. orjson carries the documents for which it provably writes 
 from __future__ import annotations
 
 import json
+import marshal
 import math
 import re
 import secrets
@@ -193,29 +194,39 @@ def _are_apart(values: Sequence[JSONValue], count: int) -> bool:
 
 def _fast_dumps(value: JSONValue) -> bytes | None:
     """Return orjson's bytes where they are those of RFC 8785, otherwise None."""
-    if orjson is None:
-        return None
-    try:
-        data = orjson.dumps(value, option=_ORJSON_OPTIONS)
-    except orjson.JSONEncodeError:
-        return None
-    if not _writes_alike(data):
+    data = _orjson_dumps(value)
+    if data is None or not _writes_alike(data):
         return None
     # It writes NaN and infinities as null, where the judge refuses them.
     return None if _holds(data, b"null") and not _is_finite(value) else data
 
 
-def _fast_text(value: object) -> bytes | None:
-    """Return orjson's bytes of a value that has not been through `plain`, or None.
+def _orjson_dumps(value: Any) -> bytes | None:
+    """Return orjson's bytes of a value made of Python's own types alone, or None.
 
-    It turns enums, UUIDs and tuples into what `plain` turns them into, and passes all else that
-    it would convert through to an error. How deep the value is nested is not looked at.
+    orjson converts types that have no rule here, and writes a Fragment as it is, valid or not.
+    Its options pass subclasses through to an error, but not Fragment, Enum and UUID. marshal
+    looks at every value and key, and refuses all that are not exactly of a built-in type, at
+    C's speed. What both take is dict, list, tuple, str, int, float, bool and None.
     """
     if orjson is None:
         return None
     try:
         data = orjson.dumps(value, option=_ORJSON_OPTIONS)
-    except orjson.JSONEncodeError:
+        marshal.dumps(value)
+    except (orjson.JSONEncodeError, ValueError):
+        return None
+    return data
+
+
+def _fast_text(value: object) -> bytes | None:
+    """Return orjson's bytes of a value that has not been through `plain`, or None.
+
+    Of the types that get through here only tuples need converting, which orjson does as `plain`
+    does. How deep the value is nested is not looked at.
+    """
+    data = _orjson_dumps(value)
+    if data is None:
         return None
     if 0x2E in data and _holds(data, b".0"):
         data = _without_zero_fractions(data)

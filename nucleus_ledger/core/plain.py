@@ -57,20 +57,22 @@ def _plain(value: object, depth: int, convert: Convert | None) -> JSONValue:
         if not math.isfinite(value):  # type: ignore[arg-type]
             raise _Refused(f"{value} has no JSON form")
         return value
-    if isinstance(value, enum.Enum):  # before str and int, which an enum may also be
-        return _plain(value.value, depth, convert)
-    if isinstance(value, dict):
-        return _plain_object(value, depth, convert)
-    if isinstance(value, (list, tuple)):
-        return _plain_array(value, depth, convert)
-    return _plain(_converted(value, convert), depth, convert)
+    # By its real type: a lazy object or a mock claims another class by `__class__`.
+    if issubclass(kind, enum.Enum):  # before str and int, which an enum may also be
+        return _plain(value.value, depth, convert)  # type: ignore[attr-defined]
+    if issubclass(kind, dict):
+        return _plain_object(value, depth, convert)  # type: ignore[arg-type]
+    if issubclass(kind, (list, tuple)):
+        return _plain_array(value, depth, convert)  # type: ignore[arg-type]
+    return _plain(_converted(value, kind, convert), depth, convert)
 
 
 def _plain_object(value: dict[Any, Any], depth: int, convert: Convert | None) -> dict[str, Any]:
     if depth < 1:
         raise _Refused("nested deeper than MAX_DEPTH")
     result: dict[str, Any] = {}
-    for original, item in value.items():
+    # What the dict holds: a subclass may say less, as a MultiValueDict shows the last of a list.
+    for original, item in dict.items(value):
         key = original if type(original) is str else _plain_key(original)
         try:
             _check_text(key)
@@ -88,7 +90,7 @@ def _plain_object(value: dict[Any, Any], depth: int, convert: Convert | None) ->
 
 def _plain_key(key: object) -> str:
     """Return a key of a subclass of str as str: its characters, whatever its `__str__` says."""
-    if not isinstance(key, str):
+    if not issubclass(type(key), str):
         raise _Refused(f"the key {key!r:.100} is not a string")
     return str.__str__(key)
 
@@ -99,7 +101,8 @@ def _plain_array(
     if depth < 1:
         raise _Refused("nested deeper than MAX_DEPTH")
     result = []
-    for index, item in enumerate(value):
+    items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+    for index, item in enumerate(items):
         try:
             result.append(_plain(item, depth - 1, convert))
         except _Refused as exc:
@@ -108,30 +111,33 @@ def _plain_array(
     return result
 
 
-def _converted(value: object, convert: Convert | None) -> object:
+def _converted(value: Any, kind: type, convert: Convert | None) -> object:
     """Return a replacement for a value of another type. Loses nothing, or refuses."""
-    if isinstance(value, str):
+    if issubclass(kind, str):
         return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, (datetime, date, time)):
+    if issubclass(kind, int):
+        return int.__int__(value)
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, (datetime, date, time)):
         return value.isoformat()  # microseconds and offset included, where it has them
-    if isinstance(value, timedelta):
-        return _duration(value)
-    if isinstance(value, Decimal):
+    if issubclass(kind, timedelta):
+        exact = timedelta(value.days, value.seconds, value.microseconds)
+        if value != exact:  # a subclass may count nanoseconds
+            raise _Refused(f"{value!r:.100} is more exact than a timedelta")
+        return _duration(exact)
+    if issubclass(kind, Decimal):
         if not value.is_finite():
             raise _Refused(f"{value} has no JSON form")
-        return str(value)
-    if isinstance(value, UUID):
-        return str(value)
+        return Decimal.__str__(value)
+    if issubclass(kind, UUID):
+        return UUID.__str__(value)
     if convert is not None:
         try:
             return convert(value)
         except TypeError:
             pass
-    raise _Refused(f"{type(value).__name__} has no JSON form here")
+    raise _Refused(f"{kind.__name__} has no JSON form here")
 
 
 def _duration(value: timedelta) -> str:

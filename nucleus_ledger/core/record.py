@@ -42,6 +42,7 @@ def is_label(value: object) -> bool:
     """Whether a value may name a ledger, a stream or a record."""
     return (
         isinstance(value, str)
+        and issubclass(type(value), str)  # a lazy object only claims to be one
         and 1 <= len(value) <= 200
         and (value.isprintable() or not any(map(_forbidden, value)))
     )
@@ -50,6 +51,19 @@ def is_label(value: object) -> bool:
 def _forbidden(char: str) -> bool:
     """Control characters (Unicode category Cc), and surrogates, which no encoding can store."""
     return char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
+
+
+def with_plain_labels(record: Record) -> Record:
+    """Return a record whose labels are str and no subclass; requires that they are labels.
+
+    A subclass may be written otherwise by each driver: an enum by its name, or by its value.
+    """
+    labels: dict[str, Any] = {
+        name: str.__str__(value)
+        for name, value in (("stream", record.stream), ("record_id", record.record_id))
+        if value is not None and type(value) is not str
+    }
+    return record._replace(**labels) if labels else record
 
 
 def check_shape(record: Record) -> None:
