@@ -86,6 +86,8 @@ def page(url: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)  # other tests want the processor too
         page.goto(url)
         page.fill("[name=username]", "boss")
         page.fill("[name=password]", "secret")
@@ -93,6 +95,7 @@ def page(url: str) -> Iterator[Page]:
         page.wait_for_load_state()
         yield page
         browser.close()
+        expect.set_options()
 
 
 def test_what_the_ledger_adds_works_under_a_theme(url: str, page: Page) -> None:

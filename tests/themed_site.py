@@ -13,3 +13,4 @@ if os.environ["THEME"] != "stock":  # a theme stands before the admin that it ch
 MIDDLEWARE = [each for each in MIDDLEWARE if not each.startswith("nucleus_ledger.")]
 ROOT_URLCONF = "tests.themed_urls"
 DEBUG = True  # so that runserver serves static files
+JAZZMIN_SETTINGS = {"use_google_fonts_cdn": False}  # a page waits for what the network lacks
