@@ -15,6 +15,7 @@ from nucleus_ledger.conf import INCIDENTS
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.chain import Head
 from nucleus_ledger.errors import Deserialization
+from nucleus_ledger.keyset import rows_in_order
 
 TYPE = "findings_acknowledged"
 
@@ -50,15 +51,12 @@ def read_all(using: str) -> dict[str, tuple[Acknowledgement, ...]]:
     streams = apps.get_model("nucleus_ledger", "Stream")._base_manager.using(using)
     # By key and not by a join: PostgreSQL would read the entries of all streams for that.
     keys = list(streams.filter(name=INCIDENTS).values_list("pk", flat=True))
-    entries = (
-        apps.get_model("nucleus_ledger", "Entry")
-        ._base_manager.using(using)
-        .filter(stream_id__in=keys, payload__type=TYPE)
-        .order_by("sequence")
-        .values_list("serialized", "hash")
-    )
+    manager = apps.get_model("nucleus_ledger", "Entry")._base_manager.using(using)
+    entries = manager.filter(stream_id__in=keys, payload__type=TYPE)
     found: dict[str, tuple[Acknowledgement, ...]] = {}
-    for serialized, digest in entries.iterator(chunk_size=500):
+    for serialized, digest in rows_in_order(
+        entries, ("stream_id", "sequence"), ("serialized", "hash")
+    ):
         acknowledgement = _read(serialized, digest)
         if acknowledgement:
             name = acknowledgement.head.stream

@@ -24,6 +24,7 @@ from nucleus_ledger.errors import (
 )
 from nucleus_ledger.evidence import memory, signers, sinks, state, stored
 from nucleus_ledger.evidence.sinks import StorageSink
+from nucleus_ledger.keyset import rows_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +295,8 @@ def _imported(using: str) -> dict[str, tuple[tuple[int, int], ...]]:
     Such an entry claims no time before its own: it says that these were carried in then.
     """
     found: dict[str, tuple[tuple[int, int], ...]] = {}
-    rows = stored.entries_of(using, IMPORTS).order_by("sequence")
-    for text, digest in rows.values_list("serialized", "hash").iterator(chunk_size=500):
+    rows = stored.entries_of(using, IMPORTS)
+    for text, digest in rows_in_order(rows, ("stream_id", "sequence"), ("serialized", "hash")):
         if hashing.hash_text(text) != digest:
             continue
         with suppress(Deserialization, KeyError, TypeError, AttributeError):

@@ -14,6 +14,7 @@ from django.db.models import Max, Q
 from nucleus_ledger.core.manifestlog import ManifestLog
 from nucleus_ledger.core.merkle import HASH_BYTES
 from nucleus_ledger.errors import InvalidProof
+from nucleus_ledger.keyset import rows_in_order
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import Checkpoint
@@ -64,16 +65,14 @@ def documents(using: str, start: int, stop: int) -> Iterator[tuple[str, list[str
 
     Raises `InvalidProof` where one is missing.
     """
-    manifests = checkpoints(using).filter(number__gte=start, number__lt=stop).order_by("number")
-    rows = heads(using).filter(number__gte=start, number__lt=stop).order_by("number")
+    manifests = checkpoints(using).filter(number__gte=start, number__lt=stop)
+    rows = heads(using).filter(number__gte=start, number__lt=stop)
     changed = groupby(
-        rows.values_list("number", "text").iterator(chunk_size=_AT_ONCE), key=itemgetter(0)
+        rows_in_order(rows, ("number", "stream"), ("number", "text")), key=itemgetter(0)
     )
     ahead = next(changed, None)
     expected = start
-    for number, manifest in manifests.values_list("number", "manifest").iterator(
-        chunk_size=_AT_ONCE
-    ):
+    for number, manifest in rows_in_order(manifests, ("number",), ("number", "manifest")):
         if number != expected:
             break
         texts: list[str] = []
@@ -99,13 +98,20 @@ def heads_at(using: str, number: int) -> dict[str, tuple[str, list[bytes]]]:
 
     Of the newest manifest they are found by an index, of an older one by reading all heads.
     """
-    rows = heads(using).filter(until__isnull=True)
-    if rows.filter(number__gt=number).exists():
-        rows = heads(using).filter(Q(until__isnull=True) | Q(until__gt=number), number__lte=number)
+    current = heads(using).filter(until__isnull=True)
+    found = _by_stream(current)
+    # Asked afterwards: another signer may have stored the next manifest while this one read.
+    if heads(using).filter(number__gt=number).exists():
+        standing = Q(until__isnull=True) | Q(until__gt=number)
+        found = _by_stream(heads(using).filter(standing, number__lte=number))
+    return found
+
+
+def _by_stream(rows: Any) -> dict[str, tuple[str, list[bytes]]]:
     return {
         stream: (text, split(bytes(frontier)))
-        for stream, text, frontier in rows.values_list("stream", "text", "frontier").iterator(
-            chunk_size=_AT_ONCE
+        for stream, text, frontier in rows_in_order(
+            rows, ("stream", "number"), ("stream", "text", "frontier")
         )
     }
 

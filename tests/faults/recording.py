@@ -21,7 +21,13 @@ HEADINGS = {
     "space": "Full disks",
 }
 # Every fault that is tried: its section, and what is done. A test records under the key.
-FAULTS: dict[str, tuple[str, str]] = {}
+FAULTS: dict[str, tuple[str, str]] = {
+    "pooler": (
+        "poolers",
+        "PgBouncer in transaction mode, more clients than sessions: appends by several processes "
+        "while checkpoints, verifications, receipts, exports and statuses are made",
+    ),
+}
 NONE = "–"
 
 
