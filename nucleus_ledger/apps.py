@@ -16,7 +16,7 @@ class NucleusLedgerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from nucleus_ledger import checks  # noqa: F401  (registers the system checks)
+        from nucleus_ledger import checks, database_checks  # noqa: F401  (registers them)
 
         post_migrate.connect(mend_guards, sender=self, dispatch_uid="nucleus_ledger.guards")
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import DEFAULT_DB_ALIAS
-
 from nucleus_ledger.evidence import making, receipts
+from nucleus_ledger.routing import ledger_alias
 
 if TYPE_CHECKING:
     from nucleus_ledger.evidence.making import Made
     from nucleus_ledger.models import Entry
 
 
-def make(using: str = DEFAULT_DB_ALIAS, *, init: bool = False, by: str = "") -> Made:
-    """Make the next checkpoint, as `manage.py checkpoint_ledger` does; see `evidence.making`."""
-    return making.make(using, init=init, by=by)
+def make(using: str | None = None, *, init: bool = False, by: str = "") -> Made:
+    """Make the next checkpoint, as `manage.py checkpoint_ledger` does; see `evidence.making`.
+
+    Of the database that the router names for the ledger, where `using` names none.
+    """
+    return making.make(using or ledger_alias(), init=init, by=by)
 
 
 def receipt(entry: Entry) -> str:

@@ -7,26 +7,25 @@ E008 psycopg2 instead of psycopg 3  W003 default LEDGER_ID (--deploy)
 W004 guards not in place (--database)
 E009 checkpoints without cryptography E010 a sink cannot be used  E011 bad CHECKPOINT_ORIGIN
 W005 keys but no sink to read back   W006 sinks but no vkey
+W007 tables would go into a database that is not supported (--database)
+W008 the ledger is apart from the data of the site
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.db import DatabaseError, connections, router
 
-from nucleus_ledger import guards, modules
+from nucleus_ledger import modules
 from nucleus_ledger.conf import NAME, OPTIONS, conf
 from nucleus_ledger.errors import ConfigurationError
 from nucleus_ledger.evidence import sinks
 
 MIDDLEWARE = "nucleus_ledger.middleware.VerifyOnStartup"
-_RETURNING_SINCE = (3, 35, 0)
 
 
 @checks.register("nucleus_ledger")
@@ -84,27 +83,6 @@ def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register("nucleus_ledger")
-def check_databases(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Report databases that the ledger cannot use, or not well, by their settings alone."""
-    found: list[checks.CheckMessage] = []
-    for alias in connections:
-        connection = connections[alias]
-        if not router.allow_migrate(alias, "nucleus_ledger", model_name="entry"):
-            continue
-        if connection.vendor not in guards.VENDORS:
-            message = f"Database {alias!r}: {connection.vendor} is not supported by the ledger."
-            hint = "Route nucleus_ledger to SQLite or PostgreSQL."
-            found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E006"))
-        elif connection.vendor == "sqlite":
-            found.extend(_check_sqlite(alias, connection.settings_dict))
-        elif not _is_psycopg3():
-            message = f"Database {alias!r}: the ledger needs psycopg 3, and not psycopg2."
-            hint = 'pip install "psycopg[binary]>=3.1"; Django prefers it where both are there.'
-            found.append(checks.Error(message, hint=hint, id="nucleus_ledger.E008"))
-    return found
-
-
-@checks.register("nucleus_ledger")
 def check_checkpoints(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report checkpoints that are on in the settings and cannot be made, or be remembered."""
     if _settings_are_bad() or not (conf.checkpoint_key_files or conf.checkpoint_sinks):
@@ -147,65 +125,6 @@ def check_ledger_id(**kwargs: Any) -> list[checks.CheckMessage]:
             id="nucleus_ledger.W003",
         )
     ]
-
-
-@checks.register(checks.Tags.database)
-def check_guards(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
-    """Report guards that are missing, disabled or altered.
-
-    A warning and no error, which would stop the very `migrate` that mends it.
-    """
-    found = []
-    for alias in databases or ():
-        connection = connections[alias]
-        if connection.vendor not in guards.VENDORS:
-            continue
-        if not router.allow_migrate(alias, "nucleus_ledger", model_name="entry"):
-            continue
-        try:
-            if "nucleus_ledger_entry" not in connection.introspection.table_names():
-                continue
-            standing = guards.inspect(connection)
-        except DatabaseError:
-            continue  # Django says by itself that the database is down
-        if not standing.ok:
-            found.append(
-                checks.Warning(
-                    f"Database {alias!r}: append-only guards {standing}.",
-                    hint="Run `manage.py migrate`, which puts triggers back, and find out who "
-                    "took them away: they may have been down for a reason.",
-                    id="nucleus_ledger.W004",
-                )
-            )
-    return found
-
-
-def _is_psycopg3() -> bool:
-    # Not at the top of the module: a site on SQLite has neither.
-    from django.db.backends.postgresql.psycopg_any import is_psycopg3
-
-    return bool(is_psycopg3)
-
-
-def _check_sqlite(alias: str, options: dict[str, Any]) -> list[checks.CheckMessage]:
-    found: list[checks.CheckMessage] = []
-    if sqlite3.sqlite_version_info < _RETURNING_SINCE:
-        message = f"SQLite {sqlite3.sqlite_version} is too old for the ledger."
-        found.append(checks.Error(message, hint="3.35 or newer.", id="nucleus_ledger.E007"))
-    if str(options["OPTIONS"].get("transaction_mode", "")).upper() not in (
-        "IMMEDIATE",
-        "EXCLUSIVE",
-    ):
-        found.append(
-            checks.Warning(
-                f"Database {alias!r}: a transaction that reads and then appends will fail with "
-                '"database is locked" under load.',
-                hint='Set OPTIONS["transaction_mode"] to "IMMEDIATE", or build the settings with '
-                "nucleus_ledger.storage.sqlite_storage.",
-                id="nucleus_ledger.W002",
-            )
-        )
-    return found
 
 
 def _settings_are_bad() -> bool:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 from django.apps import apps
 from django.db import Error as DatabaseError
-from django.db import IntegrityError, OperationalError, connections, router
+from django.db import IntegrityError, OperationalError, connections
 
 from nucleus_ledger import statuses, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.evidence import against
+from nucleus_ledger.routing import ledger_alias
 
 if TYPE_CHECKING:
     from nucleus_ledger.core.chain import Finding
@@ -98,7 +99,7 @@ def check(using: str) -> None:
 
 def _run(process: int) -> None:
     try:
-        check(router.db_for_write(apps.get_model("nucleus_ledger", "Entry")))
+        check(ledger_alias())
         _outcomes[process] = None
     except DatabaseError as exc:
         _outcomes[process] = exc if conf.startup_on_error == "refuse" else None

@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.backends.postgresql import psycopg_any
 from django.test import override_settings
 
-from nucleus_ledger import checks, guards
+from nucleus_ledger import checks, database_checks, guards
 from nucleus_ledger.conf import OPTIONS
 from nucleus_ledger.modules import Module, ProofModule
 
@@ -23,6 +23,15 @@ MIDDLEWARE = [checks.MIDDLEWARE]
 
 class SameIdModule(Module):
     id = ProofModule.id
+
+
+class OnPostgres:
+    """A router that keeps everything in the second database."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return "postgres"
+
+    db_for_read = db_for_write
 
 
 class NoMigrations:
@@ -63,9 +72,12 @@ def ledger(**values: Any) -> Iterator[None]:
         checks.check_settings,
         checks.check_modules,
         checks.check_middleware,
-        checks.check_databases,
         checks.check_ledger_id,
-        checks.check_guards,
+        checks.check_checkpoints,
+        database_checks.check_databases,
+        database_checks.check_atomicity,
+        database_checks.check_tables,
+        database_checks.check_guards,
     ],
 )
 def test_every_check_is_registered(check: Any) -> None:
@@ -133,7 +145,7 @@ def test_unsupported_database(monkeypatch: pytest.MonkeyPatch) -> None:
         assert message.id == "nucleus_ledger.E006"
         assert "'default'" in message.msg
         assert "oracle" in message.msg
-        with override_settings(DATABASE_ROUTERS=[NoMigrations()]):
+        with override_settings(DATABASE_ROUTERS=[OnPostgres()]):
             assert ids() == []
 
 
@@ -146,7 +158,9 @@ def test_sqlite_library_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_psycopg2_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psycopg_any, "is_psycopg3", False)
     with ledger():
-        (message,) = found()
+        assert ids() == []
+        with override_settings(DATABASE_ROUTERS=[OnPostgres()]):
+            (message,) = found()
     assert message.id == "nucleus_ledger.E008"
     assert "'postgres'" in message.msg
 
@@ -162,7 +176,7 @@ def test_sqlite_that_is_not_immediate(
     monkeypatch.setitem(options, "transaction_mode", mode)
     with ledger():
         assert ids() == wanted
-        with override_settings(DATABASE_ROUTERS=[NoMigrations()]):
+        with override_settings(DATABASE_ROUTERS=[OnPostgres()]):
             assert ids() == []
 
 

@@ -85,9 +85,12 @@ def test_errors_kinds_and_checks_are_named() -> None:
             assert f"`{name}`" in README
     for kind in KINDS:
         assert f"`{kind}`" in FORMAT
-    source = Path(checks.__file__).read_text("utf-8")
+    files = Path(checks.__file__).parent.glob("*.py")
+    source = "".join(file.read_text("utf-8") for file in files)
     used = set(re.findall(r'id="nucleus_ledger\.([EW]\d{3})"', source))
     assert used == set(re.findall(r"\b[EW]\d{3}\b", checks.__doc__ or ""))
+    page = (ROOT / "docs" / "integration.md").read_text("utf-8")
+    assert used == set(re.findall(r"^\| `nucleus_ledger\.([EW]\d{3})` \|", page, re.MULTILINE))
 
 
 def test_the_example_of_the_format_can_be_redone() -> None:

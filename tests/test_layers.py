@@ -13,7 +13,7 @@ PACKAGE = Path(nucleus_ledger.__file__).parent
 ROWS = {
     0: ["errors"],
     1: ["core", "storage", "verify"],  # verify stands beside: nobody imports it
-    2: ["conf", "signals", "fields", "guards", "keyset", "operations"],
+    2: ["conf", "signals", "fields", "guards", "keyset", "operations", "routing"],
     3: [
         "acknowledgements",
         "appending",
@@ -30,7 +30,7 @@ ROWS = {
     4: ["append_only", "querysets", "managers"],
     5: ["models"],
     6: ["checkpoints", "evidence", "incidents", "standing", "startup", "stepping", "transfer"],
-    7: ["checks", "console", "middleware"],
+    7: ["checks", "console", "database_checks", "middleware"],
     8: ["admin", "templatetags"],
     9: ["apps", "management", "testing"],
 }
