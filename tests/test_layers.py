@@ -21,6 +21,7 @@ ROWS = {
         "drafting",
         "instances",
         "modules",
+        "routing",
         "rowsource",
         "statuses",
         "timesearch",

@@ -1,37 +1,35 @@
-"""`manage.py acknowledge_findings STREAM --reason …`."""
+"""`manage.py acknowledge_findings STREAM --reason …`: exit 0 on record, 2 not."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
-from django.db import Error as DatabaseError
-
 from nucleus_ledger import incidents
-from nucleus_ledger.errors import LedgerError
-from nucleus_ledger.management.outcomes import user
+from nucleus_ledger.core.visible import visible
+from nucleus_ledger.errors import IntegrityFailed
+from nucleus_ledger.management.outcomes import LedgerCommand, failure, user
 
 
-class Command(BaseCommand):
+class Command(LedgerCommand):
+    unknown = "nothing was acknowledged"
     help = (
         "Put all findings of a broken stream on record in nucleus.incidents. Appends and startup "
         "go on then; the stream is shown as acknowledged, never as intact."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("stream", metavar="STREAM")
         parser.add_argument("--reason", required=True, help="why; stays in the ledger for ever")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
 
-    def handle(self, *args: Any, stream: str, reason: str, database: str, **options: Any) -> None:
+    def handle_ledger(
+        self, *args: Any, stream: str, reason: str, database: str, **options: Any
+    ) -> None:
         try:
             entry, report = incidents.acknowledge(database, stream, reason=reason, by=user())
-        except LedgerError as exc:
-            raise CommandError(str(exc)) from exc
-        except DatabaseError as exc:
-            raise CommandError(f"database error, nothing was acknowledged: {exc}") from exc
+        except IntegrityFailed as exc:  # also where there is no finding: 1 would say there is one
+            raise failure(f"{self.unknown}: {visible(str(exc))}") from exc
         self.stdout.write(
             f"{report.findings_total} finding(s) in stream {stream!r} acknowledged by entry "
             f"#{entry.sequence} of {entry.stream.name} (digest {entry.payload['digest']})."

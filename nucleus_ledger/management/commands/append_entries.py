@@ -9,14 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
+from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from tqdm import tqdm
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.record import Record
-from nucleus_ledger.errors import Deserialization, InvalidData, LedgerError
+from nucleus_ledger.core.report import EXIT_TAMPERED, EXIT_UNKNOWN
+from nucleus_ledger.core.visible import visible
+from nucleus_ledger.errors import (
+    Deserialization,
+    IntegrityFailed,
+    InvalidData,
+    LedgerError,
+)
+from nucleus_ledger.management.outcomes import LedgerCommand, failure, one_line
 from nucleus_ledger.models import Entry
 
 _KEYS = {"stream": "stream", "payload": "payload", "id": "record_id", "timestamp": "timestamp",
@@ -34,31 +41,35 @@ class _Tally:
         return f"{text}, {self.present} were there already" if self.present else text
 
 
-class Command(BaseCommand):
+class Command(LedgerCommand):
+    unknown = "nothing more was appended"
     help = (
         'Append records from JSON Lines: {"stream", "payload", "id"?, "timestamp"?, "meta"?}. '
         "A batch is all or nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="- for stdin")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
         parser.add_argument(
             "--idempotent", action="store_true", help="pass over records that are stored already"
         )
         parser.add_argument("--batch-size", type=int, default=1000, help="records per batch")
         parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
-    def handle(self, *args: Any, file: str, batch_size: int, **options: Any) -> None:
+    def handle_ledger(self, *args: Any, file: str, batch_size: int, **options: Any) -> None:
         if batch_size < 1:
-            raise CommandError("--batch-size is less than 1")
+            raise failure("--batch-size is less than 1")
         tally = _Tally()
         silent = options["no_progress"] or not sys.stderr.isatty()
-        with _opened(file) as lines, tqdm(unit=" lines", disable=silent, leave=False) as bar:
-            for batch in _batches(lines, batch_size, tally):
-                self._append(batch, tally, options["database"], options["idempotent"])
-                tally.through = batch[-1][0]
-                bar.update(len(batch))
+        try:
+            with _opened(file) as lines, tqdm(unit=" lines", disable=silent, leave=False) as bar:
+                for batch in _batches(lines, batch_size, tally):
+                    self._append(batch, tally, options["database"], options["idempotent"])
+                    tally.through = batch[-1][0]
+                    bar.update(len(batch))
+        except KeyboardInterrupt as exc:
+            raise failure(f"interrupted. {_so_far(tally)}") from exc
         self.stdout.write(f"{tally}.")
 
     def _append(
@@ -70,7 +81,7 @@ class Command(BaseCommand):
         except LedgerError as exc:
             raise _refusal(exc, batch, tally) from exc
         except DatabaseError as exc:
-            raise CommandError(f"{_so_far(tally)}: database error: {exc}") from exc
+            raise failure(f"{_so_far(tally)}: database error: {one_line(exc)}") from exc
         new = {id(entry) for entry in entries if entry.is_new}
         tally.appended += len(new)
         tally.present += len(entries) - len(new)
@@ -83,7 +94,7 @@ def _batches(lines: IO[bytes], size: int, tally: _Tally) -> Iterator[list[tuple[
             try:
                 batch.append((number, _parse(line)))
             except (Deserialization, InvalidData) as exc:
-                raise CommandError(f"line {number}: {exc}. {_so_far(tally)}") from exc
+                raise failure(f"line {number}: {visible(str(exc))}. {_so_far(tally)}") from exc
         if len(batch) == size:
             yield batch
             batch = []
@@ -103,7 +114,8 @@ def _parse(line: bytes) -> Record:
 
 def _refusal(exc: LedgerError, batch: list[tuple[int, Record]], tally: _Tally) -> CommandError:
     number = batch[exc.index or 0][0]
-    return CommandError(f"line {number}: {exc.reason}. {_so_far(tally)}")
+    code = EXIT_TAMPERED if isinstance(exc, IntegrityFailed) else EXIT_UNKNOWN
+    return failure(f"line {number}: {visible(exc.reason)}. {_so_far(tally)}", returncode=code)
 
 
 def _so_far(tally: _Tally) -> str:
@@ -120,6 +132,6 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
     try:
         stream = open(file, "rb")
     except OSError as exc:
-        raise CommandError(f"{file}: {exc.strerror}") from exc
+        raise failure(f"{file}: {exc.strerror}") from exc
     with stream:
         yield stream

@@ -7,13 +7,10 @@ import logging
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
-
-from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN
+from nucleus_ledger.core.report import EXIT_NOT_STRICT
 from nucleus_ledger.errors import LedgerError
 from nucleus_ledger.evidence import growing, making
-from nucleus_ledger.management.outcomes import LedgerCommand, user
+from nucleus_ledger.management.outcomes import LedgerCommand, failure, user
 
 logger = logging.getLogger("nucleus_ledger.checkpoints")
 
@@ -27,7 +24,7 @@ class Command(LedgerCommand):
     unknown = "no checkpoint was made"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+        super().add_arguments(parser)
         parser.add_argument("--init", action="store_true", help="make the first checkpoint of all")
         parser.add_argument(
             "--accept-restore",
@@ -44,9 +41,7 @@ class Command(LedgerCommand):
             "--rebuild-tiles", action="store_true", help="make the stored hash tiles anew, and stop"
         )
 
-    def handle(self, *args: Any, database: str, **options: Any) -> None:
-        if database not in connections:
-            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+    def handle_ledger(self, *args: Any, database: str, **options: Any) -> None:
         if options["rebuild_tiles"]:
             count = growing.rebuild_tiles(database)
             self.stdout.write(f"The tiles of {count} trees were made anew.")
@@ -66,7 +61,7 @@ class Command(LedgerCommand):
             self.stderr.write(f"warning: {warning}")
         self._say(made)
         if made.failures:
-            raise CommandError("; ".join(made.failures), returncode=EXIT_NOT_STRICT)
+            raise failure("; ".join(made.failures), returncode=EXIT_NOT_STRICT)
 
     def _say(self, made: making.Made) -> None:
         if made.number is None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sys
-import tempfile
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
-
-from nucleus_ledger.core.report import EXIT_UNKNOWN
+from nucleus_ledger.management.files import written
 from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.transfer.exporting import export
 
@@ -28,9 +23,9 @@ class Command(LedgerCommand):
     unknown = "nothing was exported"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", metavar="FILE", help="- for standard output")
         parser.add_argument("streams", nargs="*", metavar="STREAM", help="these only")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
         parser.add_argument("--from", type=int, default=0, dest="low", metavar="SEQUENCE")
         parser.add_argument(
             "--to", type=int, dest="high", metavar="SEQUENCE", help="the first one left out"
@@ -38,9 +33,7 @@ class Command(LedgerCommand):
         parser.add_argument("--gzip", action="store_true", help="compress the file")
         parser.add_argument("--no-checkpoint", action="store_true", help="leave the evidence out")
 
-    def handle(self, *args: Any, file: str, database: str, **options: Any) -> None:
-        if database not in connections:
-            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+    def handle_ledger(self, *args: Any, file: str, database: str, **options: Any) -> None:
         with _written(file, options["gzip"]) as write:
             done = export(
                 database,
@@ -58,22 +51,19 @@ class Command(LedgerCommand):
 
 @contextmanager
 def _written(file: str, packed: bool) -> Iterator[Callable[[bytes], object]]:
-    """Write a file that is there as a whole or not at all."""
-    if file == "-":
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
+    with _opened(file) as raw:
+        if not packed:
+            yield raw.write
+            return
+        with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as stream:
+            yield stream.write
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    if file != "-":
+        with written(Path(file)) as raw:
+            yield raw
         return
-    path = Path(file)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as raw:
-            if packed:
-                with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as stream:
-                    yield stream.write
-            else:
-                yield raw.write
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()

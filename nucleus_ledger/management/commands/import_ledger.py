@@ -6,13 +6,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
-
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
 from nucleus_ledger.core.bundlecheck import Trust
-from nucleus_ledger.core.report import EXIT_UNKNOWN
 from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.transfer.importing import import_bundle
 
@@ -22,8 +18,8 @@ class Command(LedgerCommand):
     unknown = "nothing was imported"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", metavar="FILE")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
         parser.add_argument(
             "--vkey",
             action="append",
@@ -37,9 +33,7 @@ class Command(LedgerCommand):
             help="import it although no checkpoint says that it is what was written",
         )
 
-    def handle(self, *args: Any, file: str, database: str, **options: Any) -> None:
-        if database not in connections:
-            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+    def handle_ledger(self, *args: Any, file: str, database: str, **options: Any) -> None:
         keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
         _depth, _size, skew = conf.entry_limits
         trust = Trust(

@@ -6,12 +6,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
-
-from nucleus_ledger.core.report import EXIT_TAMPERED, EXIT_UNKNOWN
+from nucleus_ledger.core.report import EXIT_TAMPERED
 from nucleus_ledger.core.visible import visible
-from nucleus_ledger.management.outcomes import LedgerCommand, user
+from nucleus_ledger.management.outcomes import LedgerCommand, failure, user
 from nucleus_ledger.transfer import nucleusimport
 from nucleus_ledger.transfer.nucleusimport import Judged
 
@@ -30,8 +27,8 @@ class Command(LedgerCommand):
     unknown = "nothing was imported"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", metavar="LEDGER.db")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
         parser.add_argument("--dry-run", action="store_true", help="only say what is in the file")
         parser.add_argument(
             "--accept-findings",
@@ -39,16 +36,14 @@ class Command(LedgerCommand):
             help="import although columns or links are wrong; records themselves must be right",
         )
 
-    def handle(self, *args: Any, file: str, database: str, **options: Any) -> None:
-        if database not in connections:
-            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+    def handle_ledger(self, *args: Any, file: str, database: str, **options: Any) -> None:
         path = Path(file)
         found = nucleusimport.judge_file(path)
         self._say(found)
         wrong = sum(found.kinds.values())
         if options["dry_run"] or found.fatal or (wrong and not options["accept_findings"]):
             if wrong:
-                raise CommandError(f"{wrong} findings", returncode=EXIT_TAMPERED)
+                raise failure(f"{wrong} findings", returncode=EXIT_TAMPERED)
             return
         _found, entry = nucleusimport.import_file(
             database, path, accept_findings=options["accept_findings"], by=user()

@@ -6,16 +6,16 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note, signing
 from nucleus_ledger.errors import InvalidNote
 from nucleus_ledger.evidence import signers
-from nucleus_ledger.management.outcomes import LedgerCommand
+from nucleus_ledger.management.outcomes import LedgerCommand, failure
 
 
 class Command(LedgerCommand):
+    uses_database = False
+    unknown = "no key was made"
     help = (
         "Make an Ed25519 key pair: the private key goes into a new file of mode 600, the public "
         "one (vkey) is printed. Give the vkey to everybody who is to verify checkpoints."
@@ -25,12 +25,12 @@ class Command(LedgerCommand):
         parser.add_argument("--output", required=True, metavar="FILE", help="for the private key")
         parser.add_argument("--name", help="the key's name; the origin of the checkpoints if none")
 
-    def handle(self, *args: Any, output: str, name: str | None, **options: Any) -> None:
+    def handle_ledger(self, *args: Any, output: str, name: str | None, **options: Any) -> None:
         name = name or conf.checkpoint_origin
         signer, verifier = signing.generate(name)
         try:
             note.parse_vkey(str(verifier))
         except InvalidNote as exc:
-            raise CommandError(f"{exc}: choose another with --name", returncode=2) from exc
+            raise failure(f"{exc}: choose another with --name") from exc
         signers.write(Path(output), signer)
         self.stdout.write(str(verifier))

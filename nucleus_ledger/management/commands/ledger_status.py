@@ -1,31 +1,33 @@
-"""`manage.py ledger_status`: what is there, and what the last verification said of it."""
+"""`manage.py ledger_status`: what is there, and what the last verification said of it.
+
+Exit 0: shown; 2: it could not be.
+"""
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 
 from nucleus_ledger import guards
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.moments import age, moment
 from nucleus_ledger.evidence import stored
+from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.management.rendering import table
 from nucleus_ledger.models import Stream
 
 
-class Command(BaseCommand):
+class Command(LedgerCommand):
     help = "Show the streams, their heads and last verifications, and the guards. Checks nothing."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
+        super().add_arguments(parser)
         parser.add_argument("--format", choices=("text", "json"), default="text")
 
-    def handle(self, *args: Any, database: str, format: str, **options: Any) -> None:
+    def handle_ledger(self, *args: Any, database: str, format: str, **options: Any) -> None:
         now = datetime.now(UTC)
         queryset = Stream.objects.using(database).select_related("status").order_by("name")
         streams = [_facts(stream, now) for stream in queryset]
@@ -39,7 +41,7 @@ class Command(BaseCommand):
                 "checkpoints": checkpoints,
                 "streams": streams,
             }
-            self.stdout.write(json.dumps(document, ensure_ascii=False, indent=2))
+            self.write_json(document)
             return
         header = ("stream", "entries", "last entry", "head", "verification", "since")
         for line in table(header, [_row(facts, now) for facts in streams]):

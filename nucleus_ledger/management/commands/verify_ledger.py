@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import CommandError
-from django.db import DEFAULT_DB_ALIAS, connections
 from tqdm import tqdm
 
 from nucleus_ledger import verification
@@ -18,8 +15,8 @@ from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
 from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
 from nucleus_ledger.evidence import against
-from nucleus_ledger.management.files import replace_file
-from nucleus_ledger.management.outcomes import LedgerCommand, user
+from nucleus_ledger.management.files import FileNotWritten, check_writable, write_text
+from nucleus_ledger.management.outcomes import LedgerCommand, failure, json_text, user
 from nucleus_ledger.management.rendering import conclusion, report_lines
 
 
@@ -27,8 +24,8 @@ class Command(LedgerCommand):
     help = "Verify the ledger: every entry of every stream, or of the streams named."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("streams", nargs="*", metavar="STREAM", help="verify these only")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias")
         parser.add_argument(
             "--incremental",
             action="store_true",
@@ -78,16 +75,16 @@ class Command(LedgerCommand):
             "--strict-validate", action="store_true", help="validate, and exit 3 on a problem"
         )
 
-    def handle(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
-        if database not in connections:
-            raise CommandError(f"there is no database {database!r}", returncode=EXIT_UNKNOWN)
+    def handle_ledger(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
+        if options["output"] is not None:
+            check_writable(Path(options["output"]))
         evidence = None
         if options["against"]:
             keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
             witnesses = list(map(note.parse_vkey, options["witness_vkey"])) or conf.witness_vkeys
             evidence = against.load(database, options["against"], keys, witnesses)
         elif options["vkey"] or options["witness_vkey"]:
-            raise CommandError("a vkey needs --against", returncode=EXIT_UNKNOWN)
+            raise failure("a vkey needs --against")
         with _progress_bar(options["no_progress"]) as bar:
             report = verification.verify(
                 database,
@@ -107,22 +104,27 @@ class Command(LedgerCommand):
             strict_guards=options["strict_guards"],
             strict_validate=options["strict_validate"],
         )
-        self._write(report, code, options["format"], options["output"])
+        message = conclusion(report)
+        if code == EXIT_NOT_STRICT:
+            message += "; a strict option is not met, see the report"
+        try:
+            self._write(report, code, options["format"], options["output"])
+        except (FileNotWritten, OSError) as exc:  # never instead of what was found
+            message, code = f"{message}; the report was lost: {exc}", code or EXIT_UNKNOWN
         if code:
-            message = conclusion(report)
-            if code == EXIT_NOT_STRICT:
-                message += "; a strict option is not met, see the report"
-            raise CommandError(message, returncode=code)
+            raise failure(message, returncode=code)
 
     def _write(self, report: Report, code: int, form: str, output: str | None) -> None:
+        encoding = None if output else getattr(self.stdout, "encoding", None)
         if form == "json":
-            text = json.dumps(report.as_dict(code), ensure_ascii=False, indent=2)
+            text = json_text(report.as_dict(code), encoding)
         else:
             text = "\n".join(report_lines(report))
         if output is None:
             self.stdout.write(text)
+            self.stdout.flush()
         else:
-            replace_file(Path(output), text + "\n")
+            write_text(Path(output), text + "\n")
 
 
 def _progress_bar(silent: bool) -> tqdm[Any]:
