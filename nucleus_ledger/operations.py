@@ -1,9 +1,11 @@
-"""The migration operation that installs the guards."""
+"""The migration operations: one installs the guards, one keeps a ledger from being deleted."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
 from django.db import router
 from django.db.migrations.operations.base import Operation
 
@@ -64,3 +66,73 @@ class AppendOnlyGuards(Operation):
             return
         for statement in statements(connection.vendor, self.version):
             schema_editor.execute(statement, params=None)
+
+
+DESTROY = "NUCLEUS_LEDGER_DESTROY"
+_ENTRIES = "SELECT 1 FROM nucleus_ledger_entry LIMIT 1"
+_LEDGERS = (
+    "SELECT ledger, COUNT(*), SUM(length) FROM nucleus_ledger_stream GROUP BY ledger ORDER BY 1"
+)
+
+
+class KeepEntries(Operation):
+    """Refuse to undo a migration while there are entries, which undoing it leads to deleting.
+
+    Stands last in a migration, so that it comes first when one is undone, and nothing is undone
+    yet when it refuses. The environment variable `NUCLEUS_LEDGER_DESTROY`, holding the ids of the
+    ledgers that are there, lets it go.
+    """
+
+    reversible = True
+    reduces_to_sql = False
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """There is nothing to change."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """There is nothing to do."""
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        connection = schema_editor.connection
+        if schema_editor.collect_sql:  # sqlmigrate only prints
+            return
+        with connection.cursor() as cursor:
+            if "nucleus_ledger_entry" not in connection.introspection.table_names(cursor):
+                return
+            cursor.execute(_ENTRIES)
+            if cursor.fetchone() is None:
+                return
+            cursor.execute(_LEDGERS)
+            ledgers = {name: (streams, entries) for name, streams, entries in cursor.fetchall()}
+        named = ",".join(ledgers) or "?"
+        if os.environ.get(DESTROY) == named:
+            return
+        there = "; ".join(
+            f"{entries} entries in {streams} streams of {name!r}"
+            for name, (streams, entries) in ledgers.items()
+        )
+        raise CommandError(
+            f"undoing the migrations of nucleus_ledger deletes the ledger in database "
+            f"{connection.alias!r} for good: {there or 'entries without a stream'}. Nothing was "
+            "undone. Export it first: `manage.py export_ledger FILE`. To delete it all the same, "
+            f"name it for this one command: {DESTROY}={named!r} manage.py migrate …"
+        )
+
+    def describe(self) -> str:
+        return "Refuse to be undone while there are entries"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return "keep_entries"

@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+import nucleus_ledger.operations
+
 
 class Migration(migrations.Migration):
 
@@ -40,4 +42,5 @@ class Migration(migrations.Migration):
                 'default_permissions': (),
             },
         ),
+        nucleus_ledger.operations.KeepEntries(),
     ]

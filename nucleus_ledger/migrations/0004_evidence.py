@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+import nucleus_ledger.operations
+
 
 class Migration(migrations.Migration):
 
@@ -72,4 +74,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(condition=models.Q(('until__isnull', True)), fields=('stream',), name='nucleus_ledger_recordedhead_now')],
             },
         ),
+        nucleus_ledger.operations.KeepEntries(),
     ]
