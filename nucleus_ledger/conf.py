@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from django.conf import settings
 
-from nucleus_ledger.core import note
+from nucleus_ledger.core import note, patterns
 from nucleus_ledger.core.record import LABEL, is_label
 from nucleus_ledger.errors import ConfigurationError, InvalidNote
 
@@ -225,10 +225,7 @@ class Conf:
 
     def is_backdated(self, stream: str) -> bool:
         """Whether the times of a stream are its writers' own: when something was, not when said."""
-        return any(
-            stream == name or (name.endswith("/*") and stream.startswith(name[:-1]))
-            for name in self._get("BACKDATED_STREAMS")
-        )
+        return any(patterns.matches(name, stream) for name in self._get("BACKDATED_STREAMS"))
 
 
 conf = Conf()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.utils.module_loading import import_string
 
 from nucleus_ledger.conf import conf
+from nucleus_ledger.core import patterns
 from nucleus_ledger.core.record import Record, check_shape
 from nucleus_ledger.core.report import Problem
 from nucleus_ledger.errors import ConfigurationError, InvalidData
@@ -30,8 +31,8 @@ class Module:
 
     A process makes one instance, which all its threads share.
 
-    `streams`: exact names, `prefix/*` for all below a prefix, or `*`. `filters`: the keyword
-    arguments that `query` takes.
+    `streams`: exact names, `prefix/*` for all below a prefix, or `*`; see `core.patterns`.
+    `filters`: the keyword arguments that `query` takes.
     """
 
     id: ClassVar[str] = ""
@@ -59,10 +60,7 @@ class Module:
         return queryset
 
     def handles(self, stream: str) -> bool:
-        return any(
-            pattern in (stream, "*") or (pattern.endswith("/*") and stream.startswith(pattern[:-1]))
-            for pattern in self.streams
-        )
+        return any(patterns.matches(pattern, stream) for pattern in self.streams)
 
 
 class ProofModule(Module):
