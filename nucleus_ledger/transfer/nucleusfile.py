@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from nucleus_ledger.core import nucleusrule
 from nucleus_ledger.core.nucleusrule import NucleusRecord
+from nucleus_ledger.core.repeated_keys import find_repeated_key
 from nucleus_ledger.errors import Deserialization, InvalidData
 
 _COLUMNS = "rowid, hash, prev_hash, record_id, stream, timestamp, payload, meta, serialized"
@@ -93,6 +94,10 @@ def _judge(row: tuple[Any, ...], before: tuple[Any, Any], seen: set[tuple[str, s
         return JudgedRow(number, None, hash_, tuple(found), False)
     if record.hash != hash_:
         add("hash_mismatch", f"stored {hash_!a}, and the record's is {record.hash}", fatal=True)
+    for name, text in (("serialized", serialized), ("payload", payload), ("meta", meta)):
+        repeated = _repeated_key(text)
+        if repeated:  # that engine reads the last of them, other parsers the first
+            add("repeated_key", f"in the column {name}: {repeated}")
     columns = {
         "record_id": (record.id, record_id),
         "stream": (record.stream, stream),
@@ -110,6 +115,12 @@ def _judge(row: tuple[Any, ...], before: tuple[Any, Any], seen: set[tuple[str, s
         add("timestamp_out_of_order", "its time is before that of the row before")
     tie = before[1] is not None and record.timestamp == before[1]
     return JudgedRow(number, record, hash_, tuple(found), tie)
+
+
+def _repeated_key(text: Any) -> str | None:
+    with suppress(Deserialization, TypeError):  # what is no JSON is told elsewhere
+        return find_repeated_key(text)
+    return None
 
 
 def _document(column: Any) -> Any:

@@ -84,6 +84,11 @@ def test_a_bad_line_is_named_and_what_was_committed_is_said(sqlite_site: Site) -
         ('{"stream": "nucleus.incidents", "payload": {}}', "line 11: stream 'nucleus.incidents'"),
         ('{"stream": "s", "payload": {}, "timestamp": 1}', "line 11: timestamp 1 lies before"),
         ("[]", "line 11: the line is not a JSON object"),
+        ('{"stream": "s", "payload": {}, "stream": "s"}', "line 11: the key 'stream' occurs"),
+        (
+            '{"stream": "s", "payload": {"lines": [{"cents": 1, "cents": 100}]}}',
+            "line 11: payload.lines[0]: the key 'cents' occurs twice",
+        ),
     ]
     total = 0
     for bad, message in cases:

@@ -108,6 +108,11 @@ def test_every_record_is_carried_over_and_its_old_hash_is_still_to_be_had(
     ("statement", "kind", "fatal"),
     [
         ("UPDATE entries SET payload = '{}' WHERE rowid = 4", "field_mismatch", False),
+        # One after the other the same value: neither the hash nor a column says anything.
+        ("UPDATE entries SET payload = replace(payload, '{', '{\"n\": 9, ') WHERE rowid = 4",
+         "repeated_key", False),
+        ("UPDATE entries SET serialized = replace(serialized, '{\"n\"', '{\"n\":9,\"n\"')",
+         "repeated_key", False),
         ("UPDATE entries SET payload = '{' WHERE rowid = 4", "field_mismatch", False),
         ("UPDATE entries SET stream = 'other' WHERE rowid = 4", "field_mismatch", False),
         ("UPDATE entries SET record_id = 'other' WHERE rowid = 4", "field_mismatch", False),

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.record import Record
+from nucleus_ledger.core.repeated_keys import refuse_repeated_keys
 from nucleus_ledger.core.report import EXIT_TAMPERED, EXIT_UNKNOWN
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import (
@@ -106,6 +107,7 @@ def _parse(line: bytes) -> Record:
     document = canonical.loads(line.strip())
     if not isinstance(document, dict):
         raise InvalidData("the line is not a JSON object")
+    refuse_repeated_keys(line)
     unknown = sorted(map(ascii, document.keys() - _KEYS.keys()))
     if unknown:
         raise InvalidData(f"unknown key {', '.join(unknown)}; known are {', '.join(_KEYS)}")
