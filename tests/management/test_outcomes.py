@@ -233,3 +233,51 @@ def _wait_for_reading(pid: int) -> None:
         with open(f"/proc/{pid}/stack" if os.geteuid() == 0 else f"/proc/{pid}/wchan") as file:
             if "pipe" in file.read():
                 return
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_output_survives_any_encoding(sqlite_site: Site, encoding: str) -> None:
+    records = [{"stream": "straße", "id": f"é–𝄞{n}", "payload": {}} for n in range(3)]
+    assert sqlite_site.manage("append_entries", text=lines_of(*records)).returncode == 0
+    sqlite_site.sql("UPDATE nucleus_ledger_entry SET timestamp = 7 WHERE sequence = 1")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments],
+            capture_output=True, cwd=ROOT, check=False, timeout=60,
+            env=sqlite_site.environ | {"PYTHONUTF8": "0", "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        return done.returncode, done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+    code, out, err = run("verify_ledger")
+    assert (code, "field_mismatch in stra" in out, "TAMPERED" in err) == (1, True, True)
+    code, out, err = run("verify_ledger", "--format", "json")
+    assert (code, json.loads(out)["streams"][0]["name"]) == (1, "straße")
+    code, out, err = run("ledger_status", "--format", "json")
+    assert (code, json.loads(out)["streams"][0]["name"]) == (0, "straße")
+    assert run("ledger_status")[0] == 0
+    code, out, err = run("verify_ledger", "nö–")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert run("acknowledge_findings", "straße", "--reason", "née–")[0] == 0
+
+
+def test_tampering_is_exit_1_also_where_nobody_reads_the_report(sqlite_site: Site) -> None:
+    sqlite_site.manage("append_entries", text=lines_of({"stream": "s", "payload": {}}))
+    command = [sys.executable, str(ROOT / "manage.py"), "verify_ledger"]
+
+    def code(stdout: Any) -> int:
+        return subprocess.run(
+            command, stdout=stdout, stderr=subprocess.DEVNULL, cwd=ROOT,
+            env=sqlite_site.environ, check=False, timeout=60,
+        ).returncode  # fmt: skip
+
+    def closed_pipe() -> int:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as pipe:
+            return code(pipe)
+
+    with open("/dev/full", "wb") as full:
+        assert (code(full), closed_pipe()) == (2, 2)
+        sqlite_site.sql("UPDATE nucleus_ledger_entry SET timestamp = 7")
+        assert (code(full), closed_pipe()) == (1, 1)
