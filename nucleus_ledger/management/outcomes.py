@@ -10,6 +10,7 @@ import sys
 import traceback
 from argparse import ArgumentParser
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Any, ClassVar
 
 from django.apps import apps
@@ -164,8 +165,8 @@ def _check_tables(alias: str) -> None:
 def _survive_any_encoding() -> None:
     """Have characters that a terminal, a file or a mail cannot take escaped, and not raise."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # something else stands in for a stream
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end(code: Any) -> None:

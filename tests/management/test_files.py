@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import stat
+import subprocess
+import sys
 import threading
 import tty
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nucleus_ledger.management.files import FileNotWritten, check_writable, write_text, written
-from tests.processes import Site, make_site
+from tests.processes import ROOT, Site, make_site
 
 
 @pytest.fixture
@@ -197,3 +199,22 @@ def test_a_file_that_cannot_be_written_is_an_error_before_any_work(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"{tmp_path / 'no' / 'report'} cannot be written: there is no folder" in line
+
+
+def test_a_receipt_is_the_same_in_every_encoding_and_so_is_its_verdict(
+    signed_site: Site, tmp_path: Path
+) -> None:
+    signed_site.manage("ledger_receipt", "s", "r", "--output", str(tmp_path / "receipt"))
+    environ = signed_site.environ | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+    def run(*arguments: str) -> bytes:
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, cwd=ROOT, env=environ, check=True,
+            timeout=60,
+        )  # fmt: skip
+        return done.stdout
+
+    assert run("manage.py", "ledger_receipt", "s", "r") == (tmp_path / "receipt").read_bytes()
+    vkey = signed_site.environment["CHECKPOINT_VKEYS"]
+    verify = ["-m", "nucleus_ledger.verify", str(tmp_path / "receipt"), "--vkey", vkey]
+    assert b"PROVED: entry 0 of s" in run(*verify)
