@@ -16,7 +16,9 @@ class NucleusLedgerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from nucleus_ledger import checks, database_checks  # noqa: F401  (registers them)
+        # Imported to be registered.
+        from nucleus_ledger import checks, database_checks  # noqa: F401
+        from nucleus_ledger.testing import checks as test_checks  # noqa: F401
 
         post_migrate.connect(mend_guards, sender=self, dispatch_uid="nucleus_ledger.guards")
 

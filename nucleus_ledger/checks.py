@@ -9,6 +9,7 @@ E009 checkpoints without cryptography E010 a sink cannot be used  E011 bad CHECK
 W005 keys but no sink to read back   W006 sinks but no vkey
 W007 tables would go into a database that is not supported (--database)
 W008 the ledger is apart from the data of the site
+W009 a test suite flushes tables and lacks our runner
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def verify_once() -> None:
     `STARTUP_ON_ERROR` says so. Runs in a thread of its own with its own connection, because an
     ASGI server builds its middleware inside a running event loop.
     """
-    if conf.verify_on_startup == "off" or (_in_test_runner() and not conf.startup_in_tests):
+    if conf.verify_on_startup == "off" or (in_test_runner() and not conf.startup_in_tests):
         return
     with _lock:
         process = os.getpid()  # a child forked after this has an answer of its own to find
@@ -226,7 +226,7 @@ def _migrated(using: str) -> bool:
         return set(_TABLES) <= set(connection.introspection.table_names(cursor))
 
 
-def _in_test_runner() -> bool:
+def in_test_runner() -> bool:
     """Whether Django's test environment is set up: by its own runner, pytest-django or others."""
     utils = sys.modules.get("django.test.utils")
     return hasattr(getattr(utils, "_TestState", None), "saved_data")

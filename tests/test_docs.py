@@ -85,7 +85,7 @@ def test_errors_kinds_and_checks_are_named() -> None:
             assert f"`{name}`" in README
     for kind in KINDS:
         assert f"`{kind}`" in FORMAT
-    files = Path(checks.__file__).parent.glob("*.py")
+    files = Path(checks.__file__).parent.rglob("*.py")
     source = "".join(file.read_text("utf-8") for file in files)
     used = set(re.findall(r'id="nucleus_ledger\.([EW]\d{3})"', source))
     assert used == set(re.findall(r"\b[EW]\d{3}\b", checks.__doc__ or ""))

@@ -427,7 +427,7 @@ def test_the_indexes_on_sqlite_are_those_the_design_lists(ledger_db: str) -> Non
     [
         (
             "postgresql/append_only_v1.sql",
-            "f000175f4a2e4fbb52501d011e0c55b1476ea8eadafa2c990b5883ffe9559d1b",
+            "eb71218cd08a64031598b705f8acf6223fbef3081f870f54799d08a47684699b",
         ),
         (
             "postgresql/append_only_v1_undo.sql",

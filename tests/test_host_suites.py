@@ -76,3 +76,28 @@ def test_flush_elsewhere_stays_refused(environ: dict[str, str]) -> None:
     code, output = run(environ, "manage.py", "verify_ledger")
     assert code == 0, output
     assert "intact: 1 entries in 1 streams" in output
+
+
+DJANGOS = {"HOST_RUNNER": "django.test.runner.DiscoverRunner"}
+
+
+def test_a_suite_without_the_helper_is_told_what_it_lacks(environ: dict[str, str]) -> None:
+    code, output = run({**environ, **DJANGOS}, "manage.py", "test", "--noinput", "shop.empty_suite")
+    assert "nucleus_ledger.W009" in output
+    assert "nucleus_ledger.testing.runner.LedgerRunner" in output
+    assert "shop.empty_suite.Nothing" in output
+    assert code == 1
+    if environ["HOST_DATABASE"].startswith("postgresql"):
+        assert "TRUNCATE refused" in output
+        assert "HINT:  Of a test suite" in output
+    code, output = run(environ, "manage.py", "test", "--noinput", "shop.empty_suite")
+    assert code == 0, output
+    assert "W009" not in output
+
+
+def test_a_suite_that_needs_no_helper_is_told_of_none(environ: dict[str, str]) -> None:
+    command = ("manage.py", "test", "--noinput", "shop.rolled_suite")
+    code, output = run({**environ, **DJANGOS}, *command)
+    assert code == 0, output
+    assert "W009" not in output
+    assert "W009" not in run({**environ, **DJANGOS}, "manage.py", "check")[1]

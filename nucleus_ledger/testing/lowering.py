@@ -39,6 +39,10 @@ def install() -> None:
     _wrap(TransactionTestCase, "_fixture_teardown", _lowering)
 
 
+def is_installed() -> bool:
+    return bool(_originals)
+
+
 def uninstall() -> None:
     """Undo `install`, and forget which databases were made."""
     while _originals:

@@ -3,6 +3,11 @@
 -- the tables can drop them, which is why evidence is kept outside the database.
 CREATE OR REPLACE FUNCTION nucleus_ledger_entry_refuse_v1() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
+  IF TG_OP = 'TRUNCATE' THEN
+    RAISE EXCEPTION 'nucleus_ledger: entries are append-only, TRUNCATE refused' USING ERRCODE = '23001',
+      HINT = 'Of a test suite: set TEST_RUNNER = "nucleus_ledger.testing.runner.LedgerRunner", '
+        'or mix LedgerTestRunnerMixin into your own; pytest needs its plugin nucleus_ledger.';
+  END IF;
   RAISE EXCEPTION 'nucleus_ledger: entries are append-only, % refused', TG_OP USING ERRCODE = '23001';
 END;
 $guard$
@@ -14,6 +19,11 @@ BEGIN
        AND NEW.length >= OLD.length THEN
       RETURN NEW;
     END IF;
+  END IF;
+  IF TG_OP = 'TRUNCATE' THEN
+    RAISE EXCEPTION 'nucleus_ledger: streams only grow, TRUNCATE refused' USING ERRCODE = '23001',
+      HINT = 'Of a test suite: set TEST_RUNNER = "nucleus_ledger.testing.runner.LedgerRunner", '
+        'or mix LedgerTestRunnerMixin into your own; pytest needs its plugin nucleus_ledger.';
   END IF;
   RAISE EXCEPTION 'nucleus_ledger: streams only grow, % refused', TG_OP USING ERRCODE = '23001';
 END;
