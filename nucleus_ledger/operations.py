@@ -1,4 +1,5 @@
-"""The migration operations: one installs the guards, one keeps a ledger from being deleted."""
+"""The migration operations: one installs the guards, one keeps a migration in one transaction, one
+keeps a ledger from being deleted."""
 
 from __future__ import annotations
 
@@ -66,6 +67,48 @@ class AppendOnlyGuards(Operation):
             return
         for statement in statements(connection.vendor, self.version):
             schema_editor.execute(statement, params=None)
+
+
+class RunDeferredSQL(Operation):
+    """Run the statements that Django holds back until after a migration's last operation.
+
+    Django commits a migration with such statements first and records it afterwards, so a process
+    killed in between leaves tables that the next `migrate` tries to make again. With none held
+    back, the migration and its record are one transaction. Requires to be last of those that
+    change tables.
+    """
+
+    reversible = True
+    reduces_to_sql = True
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """There is nothing to change."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        while schema_editor.deferred_sql:
+            schema_editor.execute(schema_editor.deferred_sql.pop(0), params=None)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        """The tables take with them what was run."""
+
+    def describe(self) -> str:
+        return "Run what is held back inside this migration's transaction"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return "run_deferred_sql"
 
 
 DESTROY = "NUCLEUS_LEDGER_DESTROY"

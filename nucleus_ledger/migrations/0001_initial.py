@@ -167,5 +167,6 @@ class Migration(migrations.Migration):
             model_name='entry',
             constraint=models.CheckConstraint(condition=models.Q(('timestamp__gt', 0), ('timestamp__lte', 9007199254740991), django.db.models.lookups.GreaterThanOrEqual(django.db.models.functions.text.Length('record_id'), 1), django.db.models.lookups.GreaterThanOrEqual(django.db.models.functions.text.Length('serialized'), 1)), name='nucleus_ledger_entry_ranges'),
         ),
+        nucleus_ledger.operations.RunDeferredSQL(),
         nucleus_ledger.operations.KeepEntries(),
     ]

@@ -42,5 +42,6 @@ class Migration(migrations.Migration):
                 'default_permissions': (),
             },
         ),
+        nucleus_ledger.operations.RunDeferredSQL(),
         nucleus_ledger.operations.KeepEntries(),
     ]

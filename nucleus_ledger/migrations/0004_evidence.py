@@ -74,5 +74,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(condition=models.Q(('until__isnull', True)), fields=('stream',), name='nucleus_ledger_recordedhead_now')],
             },
         ),
+        nucleus_ledger.operations.RunDeferredSQL(),
         nucleus_ledger.operations.KeepEntries(),
     ]

@@ -22,6 +22,15 @@ HEADINGS = {
 }
 # Every fault that is tried: its section, and what is done. A test records under the key.
 FAULTS: dict[str, tuple[str, str]] = {
+    "kill-append": ("kills", "at each step of an append"),
+    "kill-first": ("kills", "at each step of the first append to a stream"),
+    "kill-batch": ("kills", "at each step of `append_batch` over three streams"),
+    "kill-atomic": (
+        "kills",
+        "at each step of a transaction with a row of the site and two entries",
+    ),
+    "kill-any-moment": ("kills", "at a random moment of many appends"),
+    "kill-migrate": ("kills", "before each statement of `migrate`"),
     "pooler": (
         "poolers",
         "PgBouncer in transaction mode, more clients than sessions: appends by several processes "
@@ -72,6 +81,10 @@ class Recorder:
     def missing(self) -> list[str]:
         """Return the faults that were not tried in this session."""
         return [fault for fault in FAULTS if fault not in {trial.fault for trial in self.trials}]
+
+
+def database_of(url: str) -> str:
+    return "SQLite" if url.startswith("sqlite") else "PostgreSQL"
 
 
 def rows(trials: Sequence[Trial], fault: str) -> list[str]:
