@@ -233,7 +233,7 @@ def _evidence(using: str, standing: Standing, found: Found) -> Evidence:
         return Evidence()
     evidence = against.prepared(using)
     if not standing.looked:
-        standing.anchor = against.find_anchor(evidence)
+        standing.anchor = against.find_anchor(using, evidence)
         standing.looked = True
     if standing.anchor:
         against.settle(using, evidence, standing.anchor)

@@ -430,3 +430,31 @@ def test_a_stream_read_from_the_replica_is_appended_to_at_the_primary(ledger: Re
     ledger.site.environment["ROUTERS"] = "replica_settings.ReadsFromReplica"
     done = ledger.site.python("print(Stream.objects.get(name='a').append({})._state.db)")
     assert done.stdout == "default\n"
+
+
+def test_a_replica_that_lags_behind_a_checkpoint_is_not_told_and_not_tampered(
+    ledger: Replicated, tmp_path: Path
+) -> None:
+    environment = ledger.site.environment
+    environment["EVIDENCE_FOLDER"] = str(tmp_path / "evidence")
+    environment["CHECKPOINT_SINKS"] = "storage:evidence"
+    environment["CHECKPOINT_KEY_FILES"] = str(tmp_path / "key")
+    done = ledger.site.manage("ledger_keygen", "--output", str(tmp_path / "key"))
+    environment["CHECKPOINT_VKEYS"] = done.stdout.strip()
+    assert ledger.site.manage("checkpoint_ledger", "--init").returncode == 0
+    ledger.replay()
+    report = ledger.site.report(*REPLICA)
+    assert (report["exit_code"], report["assurance"]) == (0, "checkpoint")
+    with ledger.lagging():
+        ledger.append(20, 25)
+        assert ledger.site.manage("checkpoint_ledger").returncode == 0
+        report = ledger.site.report(*REPLICA)
+        assert (report["exit_code"], report["findings_total"]) == (2, 0)
+        assert (
+            "is a replica that has 1 checkpoints, and storage:evidence has 2"
+            in (report["errors"][0])
+        )
+        assert ledger.site.report(*REPLICA, "--chain-only")["exit_code"] == 0
+    ledger.replay()
+    report = ledger.site.report(*REPLICA)
+    assert (report["exit_code"], report["assurance"]) == (0, "checkpoint")

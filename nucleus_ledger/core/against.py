@@ -52,6 +52,11 @@ class Evidence:
             self.notes,
         )
 
+    def made(self) -> int | None:
+        """Return when the newest manifest was made, in ms since 1970; None where there is none."""
+        newest = self.log.last if self.log else None
+        return newest.milliseconds if newest else None
+
     def names(self) -> set[str]:
         """Return the streams that the newest manifest has."""
         return set(self.log.heads) if self.log else set()

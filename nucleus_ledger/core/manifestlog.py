@@ -191,6 +191,10 @@ class NewestManifest:
     manifest: Manifest
     heads: Mapping[str, StreamHead]
 
+    @property
+    def last(self) -> Manifest:
+        return self.manifest
+
     def marks(self, stream: str) -> tuple[Mark, ...]:
         made = self.manifest.milliseconds
         return (Mark(self.heads.get(stream), self.manifest.number, made),)

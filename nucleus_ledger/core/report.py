@@ -14,7 +14,7 @@ Mode = Literal["full", "incremental", "range"]
 Assurance = Literal["chain", "checkpoint", "witnessed"]
 Result = Literal["intact", "intact_since", "acknowledged", "tampered", "unknown"]
 
-_ASSURANCES: tuple[Assurance, ...] = ("chain", "checkpoint", "witnessed")
+ASSURANCES: tuple[Assurance, ...] = ("chain", "checkpoint", "witnessed")
 EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, EXIT_NOT_STRICT = 0, 1, 2, 3
 
 
@@ -106,6 +106,7 @@ class Report:
     warnings: Sequence[str] = ()
     errors: Sequence[str] = ()
     evidence: Sequence[str] = ()
+    unmet: Sequence[str] = ()  # demands; see `core.demands`
     problems: Sequence[Problem] = ()
     verification: int | None = None
 
@@ -137,8 +138,14 @@ class Report:
     @property
     def assurance(self) -> Assurance:
         """The lowest of the streams: all that is said of the whole."""
-        lowest = min((_ASSURANCES.index(each.assurance) for each in self.streams), default=0)
-        return _ASSURANCES[lowest]
+        streams = self.assured_streams
+        lowest = min((ASSURANCES.index(each.assurance) for each in streams), default=0)
+        return ASSURANCES[lowest]
+
+    @property
+    def assured_streams(self) -> list[StreamReport]:
+        """The streams that an assurance says something of: in an empty one nothing can differ."""
+        return [each for each in self.streams if each.length != 0 or each.result != "unknown"]
 
     @property
     def findings(self) -> list[Finding]:
@@ -166,6 +173,8 @@ class Report:
             return EXIT_UNKNOWN
         if self.result == "acknowledged" and not accept_acknowledged:
             return EXIT_TAMPERED
+        if self.unmet:
+            return EXIT_UNKNOWN
         if strict_guards and not self.guards.get("ok"):
             return EXIT_NOT_STRICT
         if strict_validate and (self.problems or not self.validated):
@@ -192,6 +201,7 @@ class Report:
             "warnings": list(self.warnings),
             "errors": list(self.errors),
             "evidence": list(self.evidence),
+            "unmet": list(self.unmet),
             "problems": [problem.as_dict() for problem in self.problems],
             "findings_total": self.findings_total,
             "findings_truncated": self.findings_total > shown,

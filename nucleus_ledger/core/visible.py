@@ -21,6 +21,12 @@ def visible(text: str) -> str:
     return "".join(f"‹U+{ord(char):04X}›" if _acts(char) else char for char in text)
 
 
+def one_line(value: object, most: int = 1000) -> str:
+    """Return what a value says in one line of bounded length, as an error or a log shows it."""
+    text = " ".join(str(value).split())
+    return visible(text if len(text) <= most else f"{text[:most]}…")
+
+
 def visible_json(value: Any) -> str:
     """Return a document as indented JSON: acting characters are escaped as JSON itself does."""
     text = json.dumps(value, ensure_ascii=False, indent=2)

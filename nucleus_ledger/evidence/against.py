@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.checkpoint import Checkpoint
 from nucleus_ledger.core.manifestlog import ManifestLog, NewestManifest
 from nucleus_ledger.core.note import Note, VerifierKey
+from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import (
     Deserialization,
     InvalidData,
@@ -25,6 +27,9 @@ from nucleus_ledger.errors import (
 from nucleus_ledger.evidence import memory, signers, sinks, state, stored
 from nucleus_ledger.evidence.sinks import StorageSink
 from nucleus_ledger.keyset import rows_in_order
+from nucleus_ledger.routing import is_replica
+
+logger = logging.getLogger("nucleus_ledger.evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,11 @@ def newest(using: str) -> Evidence | None:
     if not conf.checkpoint_sinks:
         return None
     evidence = prepared(using)
-    anchor = find_anchor(evidence)
+    anchor = find_anchor(using, evidence)
     if anchor is None:
-        return evidence if evidence.errors else None
+        return evidence if evidence.errors or evidence.warnings else None
+    if _is_behind(using, evidence, anchor):
+        return evidence
     if not settle(using, evidence, anchor):
         # The copies were changed, or are older: what the sink holds tells what is wrong with it.
         (sink,) = [
@@ -105,10 +112,10 @@ class Anchor:
     witnesses: tuple[str, ...]
 
 
-def find_anchor(evidence: Evidence) -> Anchor | None:
+def find_anchor(using: str, evidence: Evidence) -> Anchor | None:
     """Read the newest checkpoint back from the sinks; None without sinks, or without one.
 
-    What keeps it from being read is added to the evidence's `errors`.
+    What keeps it from being read is added to the evidence's `errors`, and logged.
     """
     try:
         origin = conf.checkpoint_origin
@@ -117,16 +124,46 @@ def find_anchor(evidence: Evidence) -> Anchor | None:
             return None
         keys = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
         remembered, trouble = memory.recall(readable, origin, keys)
+        for each in trouble:
+            logger.warning("a sink of checkpoints cannot be read: %s", one_line(each))
         evidence.warnings.extend(trouble)
         if remembered is None:
+            _warn_of_empty_sinks(using, evidence)
             return None
         manifest = remembered.sink.manifest(remembered.size - 1)
         given = Given(remembered.sink.name, remembered.note, remembered.checkpoint)
         witnesses = tuple(key.name for key in _witnesses(given, conf.witness_vkeys))
         return Anchor(remembered.sink.name, str(remembered.note), manifest, witnesses)
     except LedgerError as exc:
+        logger.warning("no checkpoint could be read: %s", one_line(exc))
         evidence.errors.append(f"no checkpoint could be read: {exc}")
         return None
+
+
+def _warn_of_empty_sinks(using: str, evidence: Evidence) -> None:
+    size = stored.size(using)
+    if size:
+        warning = (
+            f"the sinks hold no checkpoint, and the database says that {size} were made: they are "
+            "others than those, or were emptied"
+        )
+        logger.warning("%s", warning)
+        evidence.warnings.append(warning)
+
+
+def _is_behind(using: str, evidence: Evidence, anchor: Anchor) -> bool:
+    """Whether a replica has not got as far as the checkpoint: that would look like a cut tail.
+
+    Whoever has the checkpoint's own row has all entries that it covers.
+    """
+    size, wanted = stored.size(using), checkpoint_of(anchor.note).size
+    if size >= wanted or not is_replica(using):
+        return False
+    evidence.errors.append(
+        f"database {using!r} is a replica that has {size} checkpoints, and {anchor.sink} has "
+        f"{wanted}: run again when it has caught up"
+    )
+    return True
 
 
 def settle(using: str, evidence: Evidence, anchor: Anchor) -> bool:

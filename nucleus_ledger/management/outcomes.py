@@ -21,7 +21,7 @@ from django.db import connections
 
 from nucleus_ledger import guards
 from nucleus_ledger.core.report import EXIT_TAMPERED, EXIT_UNKNOWN
-from nucleus_ledger.core.visible import visible
+from nucleus_ledger.core.visible import one_line, visible
 from nucleus_ledger.errors import IntegrityFailed, LedgerError
 from nucleus_ledger.routing import ledger_alias
 
@@ -89,7 +89,7 @@ class LedgerCommand(BaseCommand):
         except KeyboardInterrupt as exc:
             raise failure("interrupted") from exc
         except (DatabaseError, OSError, ImproperlyConfigured) as exc:
-            raise failure(f"{self.unknown}: {one_line(exc)}") from exc
+            raise failure(f"{self.unknown}: {one_line(exc) or type(exc).__name__}") from exc
         except Exception as exc:
             name = type(exc).__name__
             hint = "--traceback shows where"
@@ -117,11 +117,6 @@ def json_text(document: Any, encoding: str | None) -> str:
     except UnicodeError:
         return json.dumps(document, indent=2)
     return text
-
-
-def one_line(exc: BaseException) -> str:
-    """Return what an error says: those of databases are of several lines, and may quote rows."""
-    return visible(" ".join(str(exc).split())) or type(exc).__name__
 
 
 def user() -> str:

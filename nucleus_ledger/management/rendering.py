@@ -39,6 +39,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"problem ({problem.module}) {problem.stream} #{problem.sequence}: {problem.message}"
     for line in report.evidence:
         yield f"held against {line}"
+    for demand in report.unmet:
+        yield f"not met: {demand}"
     for warning in report.warnings:
         yield f"warning: {warning}"
     for error in report.errors:

@@ -175,6 +175,7 @@ def test_the_json_form() -> None:
         "warnings": ["guards: missing"],
         "errors": [],
         "evidence": [],
+        "unmet": [],
         "problems": [
             {
                 "module": "proof",

@@ -17,14 +17,14 @@ from nucleus_ledger.core import canonical
 from nucleus_ledger.core.record import Record
 from nucleus_ledger.core.repeated_keys import refuse_repeated_keys
 from nucleus_ledger.core.report import EXIT_TAMPERED, EXIT_UNKNOWN
-from nucleus_ledger.core.visible import visible
+from nucleus_ledger.core.visible import one_line, visible
 from nucleus_ledger.errors import (
     Deserialization,
     IntegrityFailed,
     InvalidData,
     LedgerError,
 )
-from nucleus_ledger.management.outcomes import LedgerCommand, failure, one_line
+from nucleus_ledger.management.outcomes import LedgerCommand, failure
 from nucleus_ledger.models import Entry
 
 _KEYS = {"stream": "stream", "payload": "payload", "id": "record_id", "timestamp": "timestamp",

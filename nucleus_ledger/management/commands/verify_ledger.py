@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ from tqdm import tqdm
 from nucleus_ledger import verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
+from nucleus_ledger.core.against import Evidence
+from nucleus_ledger.core.demands import Demands, Held, parse_duration, unmet
 from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
 from nucleus_ledger.evidence import against
 from nucleus_ledger.management.files import FileNotWritten, check_writable, write_text
 from nucleus_ledger.management.outcomes import LedgerCommand, failure, json_text, user
 from nucleus_ledger.management.rendering import conclusion, report_lines
+
+_NOTHING = "nothing but the chain itself"
 
 
 class Command(LedgerCommand):
@@ -44,6 +50,22 @@ class Command(LedgerCommand):
             default=[],
             metavar="CHECKPOINT",
             help="hold the ledger against this signed note, or the folder of a sink; repeatable",
+        )
+        parser.add_argument(
+            "--chain-only",
+            action="store_true",
+            help="hold it against nothing but itself; else the newest checkpoint of the sinks is "
+            "used where none is given",
+        )
+        parser.add_argument(
+            "--min-assurance",
+            choices=("checkpoint", "witnessed"),
+            help="exit 2 unless every stream was held against such a checkpoint",
+        )
+        parser.add_argument(
+            "--newer-than",
+            metavar="DURATION",
+            help="exit 2 unless the newest checkpoint is newer, as in 90m, 36h or 7d",
         )
         parser.add_argument(
             "--vkey",
@@ -78,13 +100,8 @@ class Command(LedgerCommand):
     def handle_ledger(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
         if options["output"] is not None:
             check_writable(Path(options["output"]))
-        evidence = None
-        if options["against"]:
-            keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
-            witnesses = list(map(note.parse_vkey, options["witness_vkey"])) or conf.witness_vkeys
-            evidence = against.load(database, options["against"], keys, witnesses)
-        elif options["vkey"] or options["witness_vkey"]:
-            raise failure("a vkey needs --against")
+        demands = _demands(options)
+        evidence, signed = _evidence(database, options)
         with _progress_bar(options["no_progress"]) as bar:
             report = verification.verify(
                 database,
@@ -99,12 +116,17 @@ class Command(LedgerCommand):
                 user=user(),
                 evidence=evidence,
             )
+        held = Held(evidence.made(), signed)
+        now, (_depth, _size, slack) = int(time.time() * 1000), conf.entry_limits
+        report = replace(report, unmet=unmet(report, demands, held, now=now, slack=slack))
         code = report.exit_code(
             accept_acknowledged=options["accept_acknowledged"],
             strict_guards=options["strict_guards"],
             strict_validate=options["strict_validate"],
         )
         message = conclusion(report)
+        if report.unmet:
+            message += f"; not met: {report.unmet[0]}"
         if code == EXIT_NOT_STRICT:
             message += "; a strict option is not met, see the report"
         try:
@@ -125,6 +147,37 @@ class Command(LedgerCommand):
             self.stdout.flush()
         else:
             write_text(Path(output), text + "\n")
+
+
+def _demands(options: dict[str, Any]) -> Demands:
+    age = options["newer_than"]
+    newer_than = None if age is None else parse_duration(age)
+    if age is not None and newer_than is None:
+        raise failure(f"--newer-than {age!r} is no duration such as 90m, 36h or 7d")
+    return Demands(options["min_assurance"], newer_than)
+
+
+def _evidence(database: str, options: dict[str, Any]) -> tuple[Evidence, bool]:
+    """Return what to hold the ledger against, and whether its signature is checked."""
+    if options["chain_only"]:
+        for name in ("against", "vkey", "witness_vkey", "min_assurance", "newer_than"):
+            if options[name]:
+                option = name.replace("_", "-")
+                raise failure(f"--chain-only leaves checkpoints out, which --{option} is about")
+        return Evidence(lines=[f"{_NOTHING} (--chain-only)"]), False
+    if options["against"]:
+        keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
+        witnesses = list(map(note.parse_vkey, options["witness_vkey"])) or conf.witness_vkeys
+        return against.load(database, options["against"], keys, witnesses), bool(keys)
+    if options["vkey"] or options["witness_vkey"]:
+        raise failure("--vkey and --witness-vkey need --against: sinks have the keys of settings")
+    evidence = against.newest(database) or Evidence()
+    if not evidence.lines:
+        why = "the sinks hold no checkpoint" if conf.checkpoint_sinks else "there are no sinks"
+        if evidence.errors:
+            why = "no checkpoint could be read"
+        evidence.lines.append(f"{_NOTHING}: {why}")
+    return evidence, True
 
 
 def _progress_bar(silent: bool) -> tqdm[Any]:
