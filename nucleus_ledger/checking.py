@@ -18,11 +18,10 @@ from nucleus_ledger.core.chain import (
     Finding,
     FindingsDigest,
     Head,
-    Rules,
-    document_of,
     judge_head,
     walk,
 )
+from nucleus_ledger.core.columns import document_of
 from nucleus_ledger.core.manifestlog import Expectation, Follower, mismatch
 from nucleus_ledger.core.rebuilding import Row, Window
 from nucleus_ledger.core.report import Assurance, Problem, Result, StreamReport
@@ -115,7 +114,9 @@ class _Reader:
         self._using, self._plan, self._options = using, plan, options
         self._progress, self._observe = progress, observe
         self._modules = stream_modules.load_modules() if options.validate else []
-        self.rules = Rules(plan.head.stream, options.ledgers, deep=options.deep)
+        self.rules = rowsource.rules_for(
+            connections[using], plan.head.stream, options.ledgers, deep=options.deep
+        )
         self.problems: list[Problem] = []
 
     def walk(self, low: int, high: object, cursor: Cursor) -> Iterator[Finding]:

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError
 
 from nucleus_ledger.core import canonical, hashing
-from nucleus_ledger.core.chain import Finding, Head
+from nucleus_ledger.core.chain import Finding, Head, Rules
 from nucleus_ledger.core.rebuilding import Row, Window
 from nucleus_ledger.errors import Deserialization
-from nucleus_ledger.fields import shown
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -93,8 +92,9 @@ def read_heads(
         rows = cursor.fetchall()
     streams = []
     for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
-        hash_ = None if head_hash is None else shown(head_hash)
-        head = Head(_name(name), ledger, length, hash_, head_timestamp, bool(beyond))
+        head = Head(
+            _name(name), ledger, length, _hex_or_what(head_hash), head_timestamp, bool(beyond)
+        )
         known = type(stream_id) is int and abs(stream_id) <= BEYOND_ALL
         streams.append(StoredStream(stream_id if known else None, head))
     return sorted(streams, key=lambda stream: stream.head.stream.encode())
@@ -122,6 +122,13 @@ def count_without_key(connection: BaseDatabaseWrapper) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM nucleus_ledger_stream WHERE id IS NULL")
         return int(cursor.fetchone()[0])
+
+
+def rules_for(
+    connection: BaseDatabaseWrapper, stream: str, ledgers: frozenset[str], *, deep: bool = False
+) -> Rules:
+    """Return what the rows that come from here are to be judged by."""
+    return Rules(stream, ledgers, deep=deep, jsonb=connection.vendor == "postgresql")
 
 
 def read_windows(
@@ -159,7 +166,7 @@ def read_hash(connection: BaseDatabaseWrapper, stream_id: int | None, sequence: 
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT hash {_FROM} AND sequence = %s", [stream_id, sequence])
         row = cursor.fetchone()
-    return None if row is None else shown(row[0])
+    return None if row is None else _hex_or_what(row[0])
 
 
 def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
@@ -242,10 +249,22 @@ def _rows(
     if not types <= {str}:  # SQLite, tampered with
         rows = [(*row, text if isinstance(text, str) else ascii(text)) for *row, text in rows]
     if len(set(map(itemgetter(0), rows))) < len(rows):
-        # The hash breaks ties, so that a tampered stream gives the same findings every time.
         ties = groupby(rows, key=itemgetter(0))
-        rows = [row for _, tie in ties for row in sorted(tie, key=lambda row: repr(row[6]))]
+        rows = [row for _, tie in ties for row in sorted(tie, key=_among_equals)]
     return rows
+
+
+def _among_equals(row: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return what breaks a tie, so that a tampered stream gives the same findings every time.
+
+    And on every database: by what the columns say, and not by how each writes it.
+    """
+    _sequence, record_id, timestamp, payload, meta, prev_hash, hash_, serialized = row
+    digits = (
+        each if isinstance(each, str) else str(_hex_or_what(each)) for each in (hash_, prev_hash)
+    )
+    documents = (str((canonical.reprint_each([each]) or [each])[0]) for each in (payload, meta))
+    return (*digits, serialized, ascii(record_id), ascii(timestamp), *documents)
 
 
 def first_at(
@@ -284,7 +303,7 @@ def _hex(column: Sequence[Any]) -> list[Any]:
 def _hex_or_what(value: Any) -> str | None:
     if value is None:
         return None
-    return value.hex() if isinstance(value, bytes) else ascii(value)
+    return bytes(value).hex() if isinstance(value, (bytes, memoryview)) else ascii(value)
 
 
 def _name(name: Any) -> str:

@@ -62,7 +62,7 @@ def forge(alias: str, sequence: int, **changes: Any) -> None:
         if name not in ("ledger", "schema", "stream", "prev_hash")
     }
     for name, value in columns.items():
-        stored = json.dumps(value) if name in ("payload", "meta") else value
+        stored = canonical.dumps(value) if name in ("payload", "meta") else value
         cast = "::jsonb" if alias == "postgres" and name in ("payload", "meta") else ""
         sql(alias, f"{ENTRY} {name} = %s{cast} WHERE sequence = %s", [stored, sequence])
     if "prev_hash" in changes:

@@ -12,6 +12,7 @@ import re
 import secrets
 import string
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import rfc8785
@@ -48,6 +49,10 @@ _ORJSON_OPTIONS = (
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = 16 * b"0"
+# A number of a jsonb's print: behind a space or a bracket, all digits there, no exponent. One of
+# less than 16 characters is exact in a float, and a float's shortest form (RFC 8785) has its value.
+_PRINTED = bytes.maketrans(b"123456789.[ -", b"0000000000:::")
+_LONG_PRINTED = re.compile(r"[ \[](-?[0-9.]{16,})(?=[,}\]])")
 
 
 def text_of(
@@ -102,11 +107,17 @@ def escape_each(values: Sequence[Any]) -> Sequence[str] | None:
         return None
 
 
-def reprint_each(texts: Sequence[Any]) -> Sequence[str] | None:
-    """Return the RFC 8785 form of each JSON text; None if one is no JSON text, or has no form."""
+def reprint_each(texts: Sequence[Any], *, jsonb: bool = False) -> Sequence[str] | None:
+    """Return the RFC 8785 form of each JSON text; None if one is no JSON text, or has no form.
+
+    With `jsonb` the texts are prints of a jsonb, and None too if a number of one has not exactly
+    the value of its RFC 8785 form. Without it, what is returned is equal where all are in form.
+    """
     try:
+        joined = f"[{_BETWEEN.join(texts)}]"
+        if jsonb and not _holds_exact_numbers(joined):
+            return None
         if orjson is not None:
-            joined = f"[{_BETWEEN.join(texts)}]"
             values = orjson.loads(joined)
             if _are_apart(values, len(texts)):
                 # No NaN comes out of a text, so what orjson writes as null was null.
@@ -133,6 +144,15 @@ def loads(text: str | bytes) -> JSONValue:
         except ValueError:
             pass  # too deep for it, or a lone surrogate: the other road has the final word
     return _loads_with_json(text)
+
+
+def loads_exactly(text: str) -> JSONValue:
+    """Return `loads`, but a Decimal, which is `same` as nothing, for a number that it would round.
+
+    Not rounded is a number that has the value of its RFC 8785 form, as `0.10` has and
+    `0.1000000000000000001` has not.
+    """
+    return _loads_with_json(text, exactly=True)
 
 
 def loads_each(texts: Sequence[str]) -> list[JSONValue]:
@@ -291,14 +311,38 @@ def _rfc8785(value: JSONValue) -> bytes:
         raise Serialization(f"no canonical form: {type(exc).__name__}: {exc}") from exc
 
 
-def _loads_with_json(text: str | bytes) -> JSONValue:
+def _holds_exact_numbers(printed: str) -> bool:
+    """Whether every number in a print of jsonb has exactly the value of its RFC 8785 form.
+
+    What looks like a number inside a string is judged as one: False may say too little.
+    """
+    if not _holds(printed.encode().translate(_PRINTED), _LONG_NUMBER):
+        return True
+    numbers = _LONG_PRINTED.findall(printed)
+    together = f"[{','.join(numbers)}]"
+    # As appends have written them, nearly always: what comes out as it went in needs no Decimal.
+    if orjson is not None:
+        data = orjson.dumps(orjson.loads(together))
+        if data.decode() == together and _writes_alike(data):
+            return True
+    return all(map(_is_exact, numbers))
+
+
+def _is_exact(token: str) -> bool:
+    return Decimal(token) == Decimal(repr(float(token)))
+
+
+def _loads_with_json(text: str | bytes, *, exactly: bool = False) -> JSONValue:
     try:
         if isinstance(text, bytes):
             text = text.decode()
         if "\\u" in text or not text.isascii():
             text.encode()
         value = json.loads(
-            text, parse_int=_integer, parse_float=_float, parse_constant=_no_constant
+            text,
+            parse_int=_exact_integer if exactly else _integer,
+            parse_float=_exact_float if exactly else _float,
+            parse_constant=_no_constant,
         )
         if "\\u" in text:
             _refuse_surrogates(value)
@@ -319,6 +363,16 @@ def _float(token: str) -> float:
     if math.isinf(value):
         raise ValueError(f"the number {token[:40]} is too large")
     return value
+
+
+def _exact_integer(token: str) -> int | float | Decimal:
+    value = _integer(token)
+    return value if type(value) is int or _is_exact(token) else Decimal(token)
+
+
+def _exact_float(token: str) -> float | Decimal:
+    value = _float(token)
+    return value if _is_exact(token) else Decimal(token)
 
 
 def _no_constant(token: str) -> NoReturn:

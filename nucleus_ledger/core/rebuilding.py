@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nucleus_ledger.core import canonical
+from nucleus_ledger.core.entryshape import is_hash
 from nucleus_ledger.core.hashing import SCHEMA
 from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
+from nucleus_ledger.core.record import is_label
 
 if TYPE_CHECKING:
     from nucleus_ledger.core.chain import Cursor
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 class Row(NamedTuple):
     """One stored entry as its columns say it; hashes are 64 hex digits.
 
-    `payload` and `meta` are the JSON texts of their columns, or None for null.
+    `payload` and `meta` are the JSON texts of their columns, or None for null: as they stand, or
+    as a jsonb prints them.
     """
 
     sequence: Any
@@ -65,10 +68,17 @@ class Window(NamedTuple):
 class Rebuilder:
     """Rebuilds the texts of one stream's entries."""
 
-    def __init__(self, stream: str, ledgers: Set[str], schemas: Set[str]) -> None:
+    def __init__(
+        self, stream: str, ledgers: Set[str], schemas: Set[str], *, jsonb: bool = False
+    ) -> None:
+        self._possible = SCHEMA in schemas and is_label(stream)
+        if not self._possible:
+            return
         self._after_sequence = f',"stream":{canonical.dumps(stream)},"timestamp":'
-        self._ledgers = {name: f'","ledger":{canonical.dumps(name)},' for name in ledgers}
-        self._possible = SCHEMA in schemas
+        self._ledgers = {
+            name: f'","ledger":{canonical.dumps(name)},' for name in ledgers if is_label(name)
+        }
+        self._jsonb = jsonb
 
     def follow(self, window: Window, cursor: Cursor) -> bool:
         """Whether the rows are what an honest writer stores behind `cursor`; it is moved on then.
@@ -84,6 +94,8 @@ class Rebuilder:
             or len(cursor.links) != 1
         ):
             return False
+        # Each rule of a single entry (`entryshape`) and of its order (`chain`) is held here too,
+        # or follows from what the window is compared with.
         numbers = range(cursor.sequence, cursor.sequence + window.size)
         times = [cursor.time, *window.timestamp]
         if (
@@ -93,7 +105,10 @@ class Rebuilder:
             or list(window.sequence) != list(numbers)
             or list(window.prev_hash) != [*cursor.links, *window.hash[:-1]]
             or times != sorted(times)
-            or times[-1] > MAX_SAFE_INTEGER
+            or not 0 < times[0] <= times[-1] <= MAX_SAFE_INTEGER
+            or numbers.stop > MAX_SAFE_INTEGER
+            or not all(map(is_hash, cursor.links))
+            or not _are_labels(window.record_id)
             or self._texts(window, self._ledgers[cursor.ledger]) != list(window.serialized)
             or _digests(window.serialized) != list(window.hash)
         ):
@@ -106,10 +121,10 @@ class Rebuilder:
     def _texts(self, window: Window, ledger: str) -> list[str] | None:
         """Return the texts that go with the columns; None where one of those can have none."""
         ids = canonical.escape_each(window.record_id)
-        payloads = canonical.reprint_each(window.payload)
+        payloads = self._canonical(window.payload)
         if ids is None or payloads is None or not {text[0] for text in payloads} <= {"{", "["}:
             return None
-        metas = _meta_members(window.meta)
+        metas = self._meta_members(window.meta)
         if metas is None:
             return None
         end = self._after_sequence
@@ -127,21 +142,35 @@ class Rebuilder:
             )
         ]
 
+    def _canonical(self, column: Sequence[Any]) -> Sequence[str] | None:
+        """Return the canonical texts of documents; None where a column does not hold them."""
+        texts = canonical.reprint_each(column, jsonb=self._jsonb)
+        if not self._jsonb and texts is not column and list(texts or ()) != list(column):
+            return None
+        return texts
+
+    def _meta_members(self, column: Sequence[Any]) -> list[str] | None:
+        """Return the member that goes with each meta; many entries of a window have the same."""
+        distinct = [text for text in set(column) if text is not None]
+        members: dict[Any, str] = {None: ""}
+        if distinct:
+            texts = self._canonical(distinct)
+            if texts is None or {text[0] for text in texts} != {"{"}:
+                return None
+            members.update(zip(distinct, [f'"meta":{text},' for text in texts], strict=True))
+        return [members[text] for text in column]
+
 
 def _are(types: set[type], column: Sequence[Any]) -> bool:
     return set(map(type, column)) == types
 
 
-def _meta_members(column: Sequence[Any]) -> list[str] | None:
-    """Return the member that goes with each meta; many entries of a window have the same."""
-    distinct = [text for text in set(column) if text is not None]
-    members: dict[Any, str] = {None: ""}
-    if distinct:
-        texts = canonical.reprint_each(distinct)
-        if texts is None or {text[0] for text in texts} != {"{"}:
-            return None
-        members.update(zip(distinct, [f'"meta":{text},' for text in texts], strict=True))
-    return [members[text] for text in column]
+def _are_labels(column: Sequence[Any]) -> bool:
+    """Whether all are labels, as `is_label` says of each; those of a stream are much alike."""
+    lengths = set(map(len, column)) if _are({str}, column) else {0}
+    if not 1 <= min(lengths) <= max(lengths) <= 200:
+        return False
+    return "".join(column).isprintable() or all(map(is_label, column))
 
 
 def _digests(texts: Iterable[str]) -> list[str] | None:

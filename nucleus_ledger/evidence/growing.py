@@ -11,7 +11,7 @@ from nucleus_ledger import rowsource
 from nucleus_ledger.acknowledgements import Acknowledgement
 from nucleus_ledger.checking import Options, Plan, StreamCheck
 from nucleus_ledger.conf import conf
-from nucleus_ledger.core.chain import Cursor, Finding, Rules, judge_head, walk
+from nucleus_ledger.core.chain import Cursor, Finding, judge_head, walk
 from nucleus_ledger.core.manifest import StreamHead, parse_manifest, parse_stream_head
 from nucleus_ledger.core.merkle import EMPTY_ROOT, leaf_hash
 from nucleus_ledger.core.rebuilding import Window
@@ -60,14 +60,13 @@ def read_new(using: str, stored: StoredStream, before: StreamHead, tiler: Tiler)
     so that the new root is consistent with the old one (RFC 6962 section 2.1.2) by its making.
     Raises `IntegrityFailed` for the first finding.
     """
-    head = stored.head
-    rules = Rules(head.stream, conf.accepted_ledgers)
+    head, connection = stored.head, connections[using]
+    rules = rowsource.rules_for(connection, head.stream, conf.accepted_ledgers)
     time = before.timestamp
     cursor = Cursor(before.length, (before.head_hash,), time, True, time, before.ledger)
     tree = _Tree(head.stream, tiler, [])
 
     def windows() -> Iterator[Window]:
-        connection = connections[using]
         for window in rowsource.read_windows(connection, stored.id, before.length, head.length):
             yield window
             tree.feed(window)

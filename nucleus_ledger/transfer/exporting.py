@@ -11,7 +11,7 @@ from django.db import connections
 from nucleus_ledger import rowsource, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.bundle import Header, Span, Writer, note_line
-from nucleus_ledger.core.chain import Cursor, Rules, walk
+from nucleus_ledger.core.chain import Cursor, walk
 from nucleus_ledger.core.manifest import time_text
 from nucleus_ledger.core.rebuilding import Window
 from nucleus_ledger.errors import IntegrityFailed, InvalidData
@@ -83,7 +83,7 @@ def _write_evidence(using: str, writer: Writer, size: int) -> None:
 
 
 def _write_entries(using: str, writer: Writer, stream: StoredStream, span: Span) -> None:
-    rules = Rules(span.name, conf.accepted_ledgers)
+    rules = rowsource.rules_for(connections[using], span.name, conf.accepted_ledgers)
     cursor = Cursor(span.low, (span.prev_hash,))
 
     def windows() -> Iterator[Window]:

@@ -489,3 +489,27 @@ def test_the_fast_roads_are_taken() -> None:
     ]  # fmt: skip
     assert canonical.texts_of(values, max_depth=1) is None
     assert canonical.texts_of([*values, {"t": datetime.now(UTC)}]) is None
+
+
+DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,24})?", fullmatch=True)
+
+
+@given(st.lists(DIGITS, min_size=1, max_size=3), st.booleans())
+def test_numbers_that_a_float_would_round_are_told(numbers: list[str], alone: bool) -> None:
+    """By the values that the server compares: those of the print, and of the canonical text."""
+    text = '{"a": [' + ", ".join(numbers) + '], "b": ' + numbers[0] + "}"
+    exact = all(
+        Decimal(number) == Decimal(canonical.dumps([canonical.loads(number)])[1:-1])
+        for number in numbers
+    )
+    with without_orjson(alone):
+        assert (canonical.reprint_each([text, "[]"], jsonb=True) is not None) == exact
+    assert canonical.same(canonical.loads(text), canonical.loads_exactly(text)) == exact
+
+
+def test_what_looks_like_a_number_in_a_string_is_none() -> None:
+    for inner in (" 1234567890123456789,", "[9007199254740993]", " 1.2.3.4.5.6.7.8.9.0,"):
+        text = canonical.dumps([inner])
+        found = canonical.reprint_each([text], jsonb=True)
+        assert found is None or list(found) == [text]  # None: row by row it is seen
+        assert canonical.same([inner], canonical.loads_exactly(text))

@@ -16,12 +16,11 @@ from nucleus_ledger.core.chain import (
     FindingsDigest,
     Head,
     Rules,
-    Unreadable,
-    evidence,
     judge_head,
     walk,
 )
 from nucleus_ledger.core.rebuilding import Row
+from nucleus_ledger.core.shown import Unreadable, evidence
 from tests.chains import (
     LEDGER,
     Breaking,
@@ -133,7 +132,17 @@ SITUATIONS: dict[str, tuple[Breaking, Expected]] = {
     "hash column of the last": (at(5, hash="0" * 64), [("hash_mismatch", 5)]),
     "payload column": (at(2, payload='{"n": 3}'), [("field_mismatch", 2, ("payload",))]),
     "payload column by type": (at(1, payload='{"n": true}'), [("field_mismatch", 1, ("payload",))]),
-    "payload column as a float": (at(1, payload='{"n": 1.0}'), []),
+    "payload column as a float": (
+        at(1, payload='{"n":1.0}'),
+        [("field_mismatch", 1, ("payload",))],
+    ),
+    "payload column with a space": (
+        at(1, payload='{"n": 1}'),
+        [("field_mismatch", 1, ("payload",))],
+    ),
+    "time column as a float": (at(1, timestamp=1010.0), [("field_mismatch", 1, ("timestamp",))]),
+    "head length as a float": (head_with(length=6.0), [("head_mismatch", 6)]),
+    "head time as a float": (head_with(head_timestamp=1050.0), [("head_mismatch", 5)]),
     "payload column unreadable": (
         at(2, payload='{'),
         [("field_mismatch", 2, ("payload",))],
