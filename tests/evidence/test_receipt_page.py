@@ -16,6 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from nucleus_ledger import checkpoints
 from nucleus_ledger.core import note, signing
 from nucleus_ledger.models import Entry
+from tests.entryvectors import VECTORS, document, receipt_of
 from tests.evidence.signing_site import ORIGIN, SigningSite
 from tests.test_browser import AXE_CONTEXT, Run, _log_in, boss, run, server  # noqa: F401
 
@@ -100,6 +101,24 @@ def test_the_browser_checks_what_the_server_claims(
         assert "is of ledger" in page.evaluate(WHY_NOT, [text, keys, "other"])
 
     checkpoints_text = checkpoints.receipt(entry)
+    run(step)
+
+
+def test_the_browser_judges_entries_as_we_do(server: LiveServer, run: Run[Any]) -> None:  # noqa: F811
+    """The same vectors go through the walk and the receipts in Python, in test_entryshape.py."""
+    signer, vkey = signing.generate(ORIGIN)
+
+    def step(page: Page) -> None:
+        page.goto(f"{server.url}/admin/login/")
+        page.add_script_tag(url=f"{server.url}/static/nucleus_ledger/receipt.js")
+        judged = {
+            name: page.evaluate(WHY_NOT, [receipt_of(document(changes), signer), [str(vkey)], None])
+            for name, (changes, _good) in VECTORS.items()
+        }
+        assert {name: not why for name, why in judged.items()} == {
+            name: good for name, (_changes, good) in VECTORS.items()
+        }
+
     run(step)
 
 

@@ -244,9 +244,9 @@
     demand(!("meta" in entry) || isObject(entry.meta), "the meta of the entry is no object");
     demand(entry.payload !== null && typeof entry.payload === "object",
       "the payload is neither an object nor an array");
-    demand(typeof entry.id === "string" && typeof entry.timestamp === "number"
-      && isCount(entry.sequence), "a value of the entry is of another kind");
-    demand(entry.sequence === 0 ? entry.prev_hash === null : typeof entry.prev_hash === "string",
+    demand(isLabel(entry.id) && isCount(entry.timestamp) && entry.timestamp > 0
+      && isCount(entry.sequence), "a value of the entry is of another kind or out of range");
+    demand(entry.sequence === 0 ? entry.prev_hash === null : isHash(entry.prev_hash),
       "the entry does not follow what it should");
     demand(entry.stream === head.stream && entry.ledger === head.ledger,
       "the entry is of another stream or ledger than its head");
