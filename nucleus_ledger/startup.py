@@ -159,7 +159,9 @@ def _refuse_known_break(using: str) -> None:
         for finding in statuses.stored_findings(using, status.verification_id, status.stream.name)
     ]
     if findings or broken.exists():
-        raise IntegrityFailed(_message(findings))
+        message = _message(findings)
+        logger.error("%s", message)  # no run will: what an earlier one stored is enough
+        raise IntegrityFailed(message)
 
 
 def _message(findings: Iterable[Finding]) -> str:

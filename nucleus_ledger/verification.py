@@ -13,13 +13,13 @@ from django.db import Error as DatabaseError
 from django.db import connections, router
 
 from nucleus_ledger import acknowledgements, guards, rowsource, statuses, workers
+from nucleus_ledger.alarms import announce
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
 from nucleus_ledger.errors import InvalidData, NotFound
-from nucleus_ledger.signals import verification_finished
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
@@ -110,7 +110,7 @@ def verify(
         except DatabaseError as exc:  # what was found must not be lost with it
             failure = f"the result could not be stored: {type(exc).__name__}: {exc}".strip()
             report = replace(report, errors=[*report.errors, failure])
-    verification_finished.send_robust(sender=Report, report=report, using=using)
+    announce(report, using)
     return report
 
 
