@@ -6,6 +6,7 @@ finds exactly the same there, and nothing behind, is acknowledged and not tamper
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +14,27 @@ from django.apps import apps
 
 from nucleus_ledger.conf import INCIDENTS
 from nucleus_ledger.core import canonical, hashing
-from nucleus_ledger.core.chain import Head
+from nucleus_ledger.core.chain import Finding, Head
 from nucleus_ledger.errors import Deserialization
 from nucleus_ledger.keyset import rows_in_order
 
 TYPE = "findings_acknowledged"
+_STATE = ("length", "head_hash", "root", "not_before")
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The digest of all findings of one full run, and the head as it stood at that run."""
+    """What one full run found, and the head as it stood at that run.
+
+    `digest` is of what the walk over the entries found. `outside` says what else found something:
+    the states, recorded by checkpoints or seen by an earlier run, that the stream is not in.
+    `lifts` is the key of the run whose stored break is on record with it.
+    """
 
     head: Head
     digest: str
+    outside: tuple[str, ...] = ()
+    lifts: int = 0
 
 
 def payload(head: Head, digest: str, **details: Any) -> dict[str, Any]:
@@ -41,6 +50,18 @@ def payload(head: Head, digest: str, **details: Any) -> dict[str, Any]:
         "digest": digest,
         **details,
     }
+
+
+def found_by(finding: Finding) -> str:
+    """Return by what state of the stream something was found that the walk alone does not show.
+
+    Not by which checkpoint: newer ones of the same log record the same state.
+    """
+    expected = finding.expected
+    if isinstance(expected, dict):
+        state = {name: value for name, value in expected.items() if name in _STATE}
+        expected = dict(sorted(state.items()))
+    return json.dumps([finding.kind, finding.sequence, expected], default=ascii)
 
 
 def read_all(using: str) -> dict[str, tuple[Acknowledgement, ...]]:
@@ -77,6 +98,17 @@ def _read(serialized: str, digest: Any) -> Acknowledgement | None:
             said["head_timestamp"],
             said["beyond"],
         )
-        return Acknowledgement(head, said["digest"])
+        return Acknowledgement(
+            head, said.get("walked", said["digest"]), _texts(said), _whole(said.get("lifts"))
+        )
     except (Deserialization, KeyError, TypeError):
         return None
+
+
+def _texts(said: dict[str, Any]) -> tuple[str, ...]:
+    found = said.get("outside", [])
+    return tuple(found) if isinstance(found, list) and all(type(x) is str for x in found) else ()
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int else 0

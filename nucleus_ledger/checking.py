@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import connections
 
+from nucleus_ledger import acknowledgements, rowsource
 from nucleus_ledger import modules as stream_modules
-from nucleus_ledger import rowsource
 from nucleus_ledger.acknowledgements import Acknowledgement
 from nucleus_ledger.core.chain import (
     Cursor,
@@ -24,7 +24,8 @@ from nucleus_ledger.core.chain import (
 from nucleus_ledger.core.columns import document_of
 from nucleus_ledger.core.manifestlog import Expectation, Follower, mismatch
 from nucleus_ledger.core.rebuilding import Row, Window
-from nucleus_ledger.core.report import Assurance, Problem, Result, StreamReport
+from nucleus_ledger.core.report import Assurance, Problem, StreamReport
+from nucleus_ledger.core.transition import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an earlier verification of a stream stored: how far it came, and the hash there."""
+    """What an earlier verification of a stream stored: how far it came, and the hash there.
+
+    `seen_length` and `seen_hash` are of the last one that found nothing, which a break that was
+    found since may contradict.
+    """
 
     length: int
     head_hash: str | None
     result: str
     label: str
+    seen_length: int = 0
+    seen_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,10 @@ class Collected:
     kept: list[Finding] = field(default_factory=list)
     digest: FindingsDigest = field(default_factory=FindingsDigest)
     settled: int = 0
+    # Digest of what the walk alone found, and what came of holding the stream against the rest.
+    walked: str | None = None
+    outside: list[str] = field(default_factory=list)
+    evident: bool = False
 
     def add(self, finding: Finding) -> None:
         self.digest.add(finding)
@@ -199,13 +210,14 @@ class StreamCheck:
     def conclude(self) -> None:
         """Judge the head, and what an earlier verification saw; requires that all was read."""
         self._take([judge_head(self.plan.head, self.cursor, self._reader.rules)])
+        self.found.walked = self.found.digest.hexdigest()
         if not self.found.digest.count:
-            self._take([_differs_from_known(self._using, self.plan)])
+            self._take_outside([_differs_from_known(self._using, self.plan)])
         if self.follower:
             self.follower.conclude()
-            self._take(self.follower.findings)
+            self._take_outside(self.follower.findings)
         elif self.plan.expected:
-            self._take(_heads_that_differ(self._using, self.plan, self.plan.expected))
+            self._take_outside(_heads_that_differ(self._using, self.plan, self.plan.expected))
 
     def report(self) -> StreamReport:
         report = _report(self.plan, self.found, self.start, self.cursor)
@@ -249,6 +261,18 @@ class StreamCheck:
                 boundary.head_timestamp,
                 checked=self.cursor.checked,
             )
+
+    def _take_outside(self, findings: Iterable[Finding | None]) -> None:
+        """Take what the chain alone does not show, and settle what of it is on record."""
+        on_record = {each for known in self.plan.acknowledged for each in known.outside}
+        for finding in findings:
+            if finding is None:
+                continue
+            found_by = acknowledgements.found_by(finding)
+            self.found.outside.append(found_by)
+            self.found.evident |= finding.kind == "checkpoint_mismatch"
+            self.found.settled += found_by in on_record
+            self._take([finding])
 
     def _take(self, findings: Iterable[Finding | None]) -> None:
         for finding in findings:
@@ -330,20 +354,21 @@ def _cursor(plan: Plan, start: int) -> Cursor:
 def _differs_from_known(using: str, plan: Plan) -> Finding | None:
     """Hold a chain that is whole by itself against what an earlier verification saw of it."""
     known = plan.known
-    if known is None or not known.length or known.result != "intact":
+    if known is None or not known.seen_length:
         return None
-    actual = rowsource.read_hash(connections[using], plan.stream_id, known.length - 1)
-    if actual == known.head_hash:
+    last = known.seen_length - 1
+    actual = rowsource.read_hash(connections[using], plan.stream_id, last)
+    if actual == known.seen_hash:
         return None
     return Finding(
         "head_mismatch",
         plan.head.stream,
-        known.length - 1,
+        last,
         None,
         (),
-        known.head_hash,
+        known.seen_hash,
         actual,
-        f"the entry is not the one that {known.label} verified there",
+        "the entry is not the one that an earlier verification saw there",
     )
 
 
@@ -382,6 +407,10 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamR
         findings=tuple(found.kept),
         findings_total=count,
         findings_digest=found.digest.hexdigest() if count else None,
+        walked=found.walked,
+        outside=tuple(found.outside),
+        evident=found.evident,
+        on_record=tuple(each.lifts for each in plan.acknowledged if each.lifts),
         result=result,
         based_on=known.label if start and known else None,
         key=plan.stream_id,

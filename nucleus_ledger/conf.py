@@ -160,6 +160,11 @@ class Conf:
         return self._get_all("MAX_DEPTH", "MAX_SERIALIZED_BYTES", "MAX_CLOCK_SKEW_MS")
 
     @property
+    def clock_skew(self) -> timedelta:
+        """MAX_CLOCK_SKEW_MS: what lies further ahead than this is no time to rely on."""
+        return timedelta(milliseconds=self._get("MAX_CLOCK_SKEW_MS"))
+
+    @property
     def verify_on_startup(self) -> Literal["incremental", "full", "off"]:
         return cast("Literal['incremental', 'full', 'off']", self._get("VERIFY_ON_STARTUP"))
 

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.errors import Deserialization
@@ -104,14 +105,23 @@ class UTCDateTimeField(_DateTimeField):
     own time zone, as in Django.
     """
 
-    def from_db_value(self, value: datetime | None, _: Any, connection: Any) -> datetime | None:
-        if value is None:
+    def get_internal_type(self) -> str:
+        """Not Django's name: its converter for SQLite raises for a column that holds no time."""
+        return "UTCDateTimeField"
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return str(connection.data_types["DateTimeField"])
+
+    def from_db_value(self, value: Any, _: Any, connection: Any) -> datetime | None:
+        """Return the moment; None also where somebody put something else into the column."""
+        moment = _parsed(value, connection) if isinstance(value, str) else value
+        if not isinstance(moment, datetime):
             return None
-        if timezone.is_naive(value):  # USE_TZ is off: on PostgreSQL in the session's time zone
+        if timezone.is_naive(moment):  # USE_TZ is off: on PostgreSQL in the session's time zone
             name = connection.timezone_name if connection.vendor == "postgresql" else "UTC"
             # Not make_aware(), which drops the fold: one hour of the year is there twice.
-            value = value.replace(tzinfo=ZoneInfo(name))
-        return value.astimezone(UTC)
+            moment = moment.replace(tzinfo=ZoneInfo(name))
+        return moment.astimezone(UTC)
 
     def get_prep_value(self, value: Any) -> Any:
         prepared = super().get_prep_value(value)
@@ -127,3 +137,14 @@ class UTCDateTimeField(_DateTimeField):
         if isinstance(value, datetime) and connection.vendor == "sqlite" and not settings.USE_TZ:
             value = value.astimezone(UTC).replace(tzinfo=None)  # SQLite refuses aware ones there
         return super().get_db_prep_value(value, connection, prepared=True)
+
+
+def _parsed(text: str, connection: Any) -> datetime | None:
+    """Return what SQLite stores as text, which is in the connection's time zone."""
+    try:
+        value = parse_datetime(text)
+    except ValueError:
+        return None
+    if value is not None and timezone.is_naive(value):
+        value = value.replace(tzinfo=connection.timezone if settings.USE_TZ else UTC)
+    return value

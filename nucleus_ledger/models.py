@@ -219,6 +219,11 @@ class Verification(models.Model):
         default=Assurance.CHAIN,
         db_default=Assurance.CHAIN,
     )
+    # The checkpoint it held the ledger against.
+    evidence_size = models.BigIntegerField(_("size of the checkpoint"), null=True)
+    evidence_root = models.CharField(
+        _("root of the checkpoint"), max_length=64, blank=True, default="", db_default=""
+    )
     streams = models.BigIntegerField(_("streams"), default=0)
     entries = models.BigIntegerField(_("entries"), default=0)
     findings_total = models.BigIntegerField(_("findings"), default=0)
@@ -226,6 +231,9 @@ class Verification(models.Model):
     # Set only while a run holds the lease of that name; unique, so that one process gets it.
     lease = models.CharField(_("lease"), max_length=50, null=True)  # noqa: DJ001
     lease_until = UTCDateTimeField(_("lease until"), null=True)
+    signature = models.CharField(
+        _("signature"), max_length=100, blank=True, default="", db_default=""
+    )
 
     class Meta:
         verbose_name = _("verification")
@@ -309,6 +317,19 @@ class StreamStatus(models.Model):
     full_at = UTCDateTimeField(_("fully verified"))
     verification = models.ForeignKey(
         Verification, models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+    # The key of that run, which stays when the run is deleted: statuses are ordered by it.
+    run = models.BigIntegerField(_("run"), default=0, db_default=0)
+    # What was verified before the break, which a run that is to lift the break must find again.
+    base_length = models.BigIntegerField(_("entries verified before"), default=0, db_default=0)
+    base_hash = HashField(_("hash there"), null=True)
+    # The checkpoint that found the break; size 0: one that is not known any more.
+    evidence_size = models.BigIntegerField(_("size of the checkpoint"), null=True)
+    evidence_root = models.CharField(
+        _("root of the checkpoint"), max_length=64, blank=True, default="", db_default=""
+    )
+    signature = models.CharField(
+        _("signature"), max_length=100, blank=True, default="", db_default=""
     )
 
     class Meta:

@@ -7,7 +7,9 @@ database alone can neither make a run skip anything nor put another run's result
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from django.core import signing
@@ -23,7 +25,7 @@ from nucleus_ledger.core.report import StreamReport
 from nucleus_ledger.evidence.against import Anchor
 from nucleus_ledger.models import Verification, VerificationStep
 
-_NUMBERS = ("key", "rows", "done", "total", "kept", "found")
+_PLAIN = ("key", "rows", "done", "total", "kept", "found", "steps", "looked")
 
 
 @dataclass(slots=True)
@@ -31,8 +33,9 @@ class Standing:
     """The key of the stream a run is at, how many rows of that key are done, and the check.
 
     `done` of `total` entries; `found` findings in the streams that were read to their end, `kept`
-    of them stored. `anchor` is the checkpoint that the ledger is held against, once the run has
-    `looked` for one.
+    of them stored. `steps` is the digest of what every step found so far, in their order, so that
+    none can be taken away, changed or moved. `anchor` is the checkpoint that the ledger is held
+    against, once the run has `looked` for one.
     """
 
     key: int = -(1 << 63)
@@ -41,6 +44,7 @@ class Standing:
     total: int = 0
     kept: int = 0
     found: int = 0
+    steps: str = ""
     looked: bool = False
     anchor: Anchor | None = None
     check: StreamCheck | None = None
@@ -60,13 +64,11 @@ def options() -> Options:
 
 
 def as_step(run: Verification, number: int, standing: Standing, found: Found) -> VerificationStep:
-    """Return a step to be stored."""
-    return VerificationStep(
-        verification=run,
-        number=number,
-        standing=_sign(run, number, _packed(standing)),
-        found=_sign(run, number, asdict(found)),
-    )
+    """Return a step to be stored, and add what it found to the digest of all steps."""
+    text = _sign(run, number, asdict(found))
+    standing.steps = _following(standing.steps, text)
+    packed = _sign(run, number, _packed(standing))
+    return VerificationStep(verification=run, number=number, standing=packed, found=text)
 
 
 def read_standing(using: str, run: Verification, step: VerificationStep) -> Standing:
@@ -74,10 +76,31 @@ def read_standing(using: str, run: Verification, step: VerificationStep) -> Stan
     return _standing(using, _unsign(run, step.number, step.standing))
 
 
-def read_found(run: Verification, step: VerificationStep) -> Found:
-    """Raises `django.core.signing.BadSignature` where the step was changed."""
-    found = _unsign(run, step.number, step.found)
-    return Found(list(map(_report, found["reports"])), found["warnings"], found["errors"])
+def read_all_found(run: Verification, steps: Sequence[VerificationStep]) -> Found:
+    """Return what all steps of a run found; `steps` are all of them, in their order.
+
+    Raises `django.core.signing.BadSignature` where one is missing, was changed, or is not the one
+    that was stored under its number.
+    """
+    everything, digest = Found(), ""
+    for number, step in enumerate(steps):
+        if step.number != number:
+            raise signing.BadSignature(f"step {number} is missing")
+        digest = _following(digest, step.found)
+        found = _unsign(run, number, step.found)
+        everything.reports.extend(map(_report, found["reports"]))
+        everything.warnings.extend(found["warnings"])
+        everything.errors.extend(found["errors"])
+    if not steps or _unsign(run, steps[-1].number, steps[-1].standing)["steps"] != digest:
+        raise signing.BadSignature("the steps are not those that were stored")
+    # Some are told in each step.
+    everything.warnings = list(dict.fromkeys(everything.warnings))
+    everything.errors = list(dict.fromkeys(everything.errors))
+    return everything
+
+
+def _following(digest: str, text: str) -> str:
+    return sha256(f"{digest}\n{text}".encode(errors="surrogatepass")).hexdigest()
 
 
 class _Serializer:
@@ -100,14 +123,16 @@ def _unsign(run: Verification, number: int, text: str) -> Any:
 
 def _salt(run: Verification, number: int) -> str:
     """Name the step, and all that a run was asked: a key alone may be given out a second time."""
-    asked = [run.pk, run.started_at.timestamp(), run.mode, run.scope, number]
+    started = run.started_at
+    if started is None:  # the column holds no time any more
+        raise signing.BadSignature("the run was changed")
+    asked = [run.pk, started.timestamp(), run.mode, run.scope, number]
     return f"nucleus_ledger.standing {json.dumps(asked)}"
 
 
 def _packed(standing: Standing) -> dict[str, Any]:
     """Return where a run stands as JSON can say it; `_standing` is its inverse."""
-    packed: dict[str, Any] = {name: getattr(standing, name) for name in _NUMBERS}
-    packed["looked"] = standing.looked
+    packed: dict[str, Any] = {name: getattr(standing, name) for name in _PLAIN}
     packed["anchor"] = asdict(standing.anchor) if standing.anchor else None
     check = standing.check
     packed["check"] = None
@@ -125,8 +150,7 @@ def _packed(standing: Standing) -> dict[str, Any]:
 
 
 def _standing(using: str, packed: dict[str, Any]) -> Standing:
-    standing = Standing(**{name: packed[name] for name in _NUMBERS})
-    standing.looked = packed["looked"]
+    standing = Standing(**{name: packed[name] for name in _PLAIN})
     if packed["anchor"]:
         names = tuple(packed["anchor"]["witnesses"])
         standing.anchor = Anchor(**{**packed["anchor"], "witnesses": names})
@@ -176,14 +200,28 @@ def _plan(packed: dict[str, Any]) -> Plan:
         Base(**packed["known"]) if packed["known"] else None,
         packed["incremental"],
         tuple(
-            Acknowledgement(Head(**each["head"]), each["digest"]) for each in packed["acknowledged"]
+            Acknowledgement(
+                Head(**each["head"]), each["digest"], tuple(each["outside"]), each["lifts"]
+            )
+            for each in packed["acknowledged"]
         ),
         _expectation(packed["expected"]),
     )
 
 
 def _report(packed: dict[str, Any]) -> StreamReport:
-    return StreamReport(**{**packed, "findings": tuple(map(_finding, packed["findings"]))})
+    """Return what a step found in a stream; its status was stored with the step."""
+    return StreamReport(
+        **{
+            **packed,
+            "findings": tuple(map(_finding, packed["findings"])),
+            "outside": tuple(packed["outside"]),
+            "on_record": tuple(packed["on_record"]),
+            "held": None,
+            "covers": None,
+            "standing": None,
+        }
+    )
 
 
 def _finding(packed: dict[str, Any]) -> Finding:

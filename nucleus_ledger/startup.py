@@ -19,7 +19,7 @@ from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, OperationalError, connections
 
-from nucleus_ledger import statuses, verification
+from nucleus_ledger import reliance, statuses, stored_breaks, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.evidence import against
@@ -151,17 +151,14 @@ def _judge(report: Report) -> None:
 
 
 def _refuse_known_break(using: str) -> None:
-    model = apps.get_model("nucleus_ledger", "StreamStatus")
-    broken = model._base_manager.using(using).filter(result="tampered").select_related("stream")
+    broken = stored_breaks.known_breaks(using)
     findings = [
         finding
-        for status in broken[:_SHOWN]
-        for finding in statuses.stored_findings(using, status.verification_id, status.stream.name)
+        for each in broken[:_SHOWN]
+        for finding in stored_breaks.stored_findings(using, each.known.run, each.stream)
     ]
-    if findings or broken.exists():
-        message = _message(findings)
-        logger.error("%s", message)  # no run will: what an earlier one stored is enough
-        raise IntegrityFailed(message)
+    if broken:
+        raise IntegrityFailed(_message(findings))
 
 
 def _message(findings: Iterable[Finding]) -> str:
@@ -181,14 +178,13 @@ def _message(findings: Iterable[Finding]) -> str:
 def _verified_lately(using: str, mode: str) -> bool:
     modes = ["full"] if mode == "full" else ["full", "incremental"]
     return bool(
-        _verifications(using)
-        .filter(
+        reliance.reliable_runs(
+            using,
             origin="startup",
-            mode__in=modes,
-            result__in=["intact", "intact_since", "acknowledged"],
-            finished_at__gt=datetime.now(UTC) - conf.startup_max_age,
+            modes=modes,
+            max_age=conf.startup_max_age,
+            now=datetime.now(UTC),
         )
-        .exists()
     )
 
 

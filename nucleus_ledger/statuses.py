@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.db import InternalError, OperationalError, transaction
 
+from nucleus_ledger import stored_breaks
 from nucleus_ledger.checking import Base
-from nucleus_ledger.conf import conf
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Report, StreamReport
+from nucleus_ledger.core.transition import Mode, Transition, decide
+from nucleus_ledger.row_signatures import is_genuine, sign_run, sign_statuses
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
 
 _AT_ONCE = 500
+_NAMED = 5
+_UPDATED = [
+    "result",
+    "assurance",
+    "assured",
+    "length",
+    "head_hash",
+    "verified_at",
+    "full_at",
+    "verification",
+    "run",
+    "base_length",
+    "base_hash",
+    "evidence_size",
+    "evidence_root",
+    "signature",
+]
 _HASH = re.compile("[0-9a-f]{64}")
 _PG_READ_ONLY = "25006"  # read_only_sql_transaction
 
@@ -43,29 +62,38 @@ def _is_read_only(exc: Exception) -> bool:
     return code == _PG_READ_ONLY or code.startswith("SQLITE_READONLY")
 
 
-def bases(using: str, stream_ids: Iterable[int]) -> dict[int, StreamStatus]:
-    """Return the stored status of the streams, by stream key."""
-    model = apps.get_model("nucleus_ledger", "StreamStatus")
-    found: dict[int, StreamStatus] = {}
-    for part in _parts(list(stream_ids)):
-        found.update(
-            (status.stream_id, status)
-            for status in model._base_manager.using(using).filter(stream_id__in=part)
+def bases(
+    using: str, names: Mapping[int, str], warnings: list[str] | None = None
+) -> dict[int, StreamStatus]:
+    """Return the stored statuses that this site wrote, by the key of their stream.
+
+    `names` are the streams' names by key. What cannot be relied on is left out, with a warning.
+    """
+    stored = stored_breaks.rows(using, names)
+    found = {key: status for key, status in stored.items() if is_genuine(status)}
+    others = sorted(names[key] for key in stored.keys() - found.keys())
+    if others and warnings is not None:
+        shown = ", ".join(map(repr, others[:_NAMED]))
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        warnings.append(
+            f"the stored status of {shown}{more} was changed in the database, or the site's key "
+            "was: nothing rests on it"
         )
     return found
 
 
 def as_base(status: StreamStatus) -> Base:
-    label = "an earlier verification"
-    if status.verification_id:
-        label = f"verification {status.verification_id} of {status.verified_at.isoformat()}"
-    return Base(status.length, status.head_hash, status.result, label)
+    """Return what a genuine status says was verified, for an incremental run to start behind."""
+    label = f"verification {status.run} of {status.verified_at.isoformat()}"
+    seen = _seen(status)
+    return Base(status.length, status.head_hash, status.result, label, *seen)
 
 
-def is_stale(status: StreamStatus, now: datetime) -> bool:
-    """Whether the last full reading lies too far back for an incremental one to rest on."""
-    age: timedelta = now - status.full_at
-    return age > conf.full_max_age
+def _seen(status: StreamStatus) -> tuple[int, str | None]:
+    """Return what the last run that found nothing saw: how many entries, and the hash there."""
+    if status.result == "intact":
+        return status.length, status.head_hash
+    return status.base_length, status.base_hash
 
 
 def finish(using: str, run: Verification, report: Report, unstored: Sequence[StreamReport]) -> None:
@@ -77,7 +105,10 @@ def finish(using: str, run: Verification, report: Report, unstored: Sequence[Str
         run.streams, run.entries = len(report.streams), report.entries
         run.findings_total = report.findings_total
         run.warnings = [*report.warnings, *report.errors]
+        run.evidence_size = report.checkpoint.size if report.checkpoint else None
+        run.evidence_root = report.checkpoint.root if report.checkpoint else ""
         run.lease = run.lease_until = None
+        sign_run(using, run)
         run.save(using=using)
         store(using, run, unstored)
 
@@ -89,30 +120,7 @@ def store(using: str, run: Verification, streams: Sequence[StreamReport]) -> Non
     # By key, and one each: a tampered table may hold a stream's row twice.
     known = {stream.key: stream for stream in streams if stream.key is not None}
     for part in _parts(list(known.values())):
-        _store_statuses(using, run, part, run.started_at)
-
-
-def stored_findings(
-    using: str, run: Any, stream: str | None = None, *, most: int | None = None
-) -> list[Finding]:
-    """Return what the verification of that key found, in one stream or in all."""
-    model = apps.get_model("nucleus_ledger", "Finding")
-    rows = model._base_manager.using(using).filter(verification_id=run)
-    if stream is not None:
-        rows = rows.filter(stream=stream)
-    return [
-        Finding(
-            row.kind,
-            row.stream,
-            row.sequence,
-            row.record_id,
-            tuple(row.fields),
-            row.expected,
-            row.actual,
-            row.message,
-        )
-        for row in rows.order_by("pk")[:most]
-    ]
+        _store_statuses(using, run, part)
 
 
 def _store_findings(using: str, run: Verification, findings: Sequence[Finding]) -> None:
@@ -136,12 +144,7 @@ def _store_findings(using: str, run: Verification, findings: Sequence[Finding]) 
     )
 
 
-def _store_statuses(
-    using: str,
-    run: Verification,
-    streams: Sequence[StreamReport],
-    started: datetime,
-) -> None:
+def _store_statuses(using: str, run: Verification, streams: Sequence[StreamReport]) -> None:
     model = apps.get_model("nucleus_ledger", "StreamStatus")
     manager = model._base_manager.using(using)
     stored = {
@@ -151,61 +154,52 @@ def _store_statuses(
         )
     }
     possible = (
-        _status_after(model, stream, stored.get(stream.key or 0), run, started)
-        for stream in streams
+        _status_after(model, stream, stored.get(stream.key or 0), run) for stream in streams
     )
     changed = [status for status in possible if status]
+    sign_statuses(changed)
     manager.bulk_create(
-        changed,
-        update_conflicts=True,
-        unique_fields=["stream"],
-        update_fields=[
-            "result",
-            "assurance",
-            "assured",
-            "length",
-            "head_hash",
-            "verified_at",
-            "full_at",
-            "verification",
-        ],
+        changed, update_conflicts=True, unique_fields=["stream"], update_fields=_UPDATED
     )
 
 
 def _status_after(
-    model: Any,
-    stream: StreamReport,
-    before: StreamStatus | None,
-    run: Verification,
-    started: datetime,
+    model: Any, stream: StreamReport, before: StreamStatus | None, run: Verification
 ) -> StreamStatus | None:
     """Return the status a run leaves behind; None where it leaves the stored one alone.
 
-    A run that began earlier than the stored one says nothing newer, unless it found something; an
-    incremental run never lifts a stored finding.
+    `core.transition` decides.
     """
-    if stream.result == "unknown":
+    known = stored_breaks.as_known(before)
+    outcome = stored_breaks.outcome_of(stream, cast("Mode", run.mode), run.pk, known)
+    transition, key = decide(known, outcome), run.pk
+    if (standing := stream.standing) is not None:  # a break that an earlier run found
+        hidden = standing.result == "tampered" and not (known and known.result == "tampered")
+        transition, key = Transition("tampered", hidden, "", standing.evidence), standing.run
+    if not transition.stored:
         return None
-    if before and before.verified_at > started and stream.result != "tampered":
-        return None
-    if before and before.result == "tampered" and run.mode == "incremental":
-        return None
-    results = model.Result
-    result = {
-        "tampered": results.TAMPERED,
-        "acknowledged": results.ACKNOWLEDGED,
-    }.get(stream.result, results.INTACT)
+    genuine = before if known and before and is_genuine(before) else None
+    length = outcome.length
+    if transition.result == "tampered" and known:
+        length = max(length, known.length)
+    evidence = transition.evidence
+    result = "intact" if transition.result == "intact_since" else transition.result
+    seen = (0, None) if result == "intact" or genuine is None else _seen(genuine)
     status: StreamStatus = model(
         stream_id=stream.key,
         result=result,
         assurance=stream.assurance,
         assured=0 if stream.assured_through is None else stream.assured_through + 1,
-        # A tampered row may hold anything here.
-        length=stream.length if type(stream.length) is int else 0,
+        length=length,
         head_hash=stream.head_hash if _HASH.fullmatch(str(stream.head_hash)) else None,
-        verified_at=started,
-        full_at=before.full_at if before and stream.checked_from else started,
+        verified_at=run.started_at,
+        full_at=genuine.full_at if genuine and stream.checked_from else run.started_at,
         verification_id=run.pk,
+        run=key,
+        base_length=seen[0],
+        base_hash=seen[1],
+        evidence_size=evidence.size if evidence else None,
+        evidence_root=evidence.root if evidence else "",
     )
     return status
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal, cast
 
@@ -17,23 +17,21 @@ from django.core import signing
 from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Sum
 
-from nucleus_ledger import guards, rowsource, statuses, verification
-from nucleus_ledger.alarms import announce
+from nucleus_ledger import guards, rowsource, statuses, step_leases, stored_breaks, verification
 from nucleus_ledger.checking import Plan, StreamCheck
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Report, StreamReport
+from nucleus_ledger.core.transition import CheckpointRef, Mode
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.evidence import against
 from nucleus_ledger.models import Stream, Verification, VerificationStep
-from nucleus_ledger.standing import Found, Standing, as_step, options, read_found, read_standing
+from nucleus_ledger.signals import verification_finished
+from nucleus_ledger.standing import Found, Standing, as_step, options, read_all_found, read_standing
 
 ENTRIES = 20_000
 MOST_NAMES = 5_000
-LEASE = "steps:"
-ABANDONED_AFTER = timedelta(days=1)
-_LEASE_TIME = timedelta(seconds=60)
 _STREAMS_AT_ONCE = 100
 _STREAM_COSTS = 50  # entries: a stream costs statements of its own, however short it is
 
@@ -75,11 +73,11 @@ def begin(
         raise InvalidData(f"{len(names)} streams are named: name {MOST_NAMES} at most, or none")
     total = _entries(using, names, mode)
     asked = json.dumps([mode, names]).encode()
-    lease = LEASE + sha256(asked).hexdigest()[:40]
+    lease = step_leases.NAME + sha256(asked).hexdigest()[:40]
     while True:
         now = datetime.now(UTC)
         run: Verification | None = _runs(using).filter(lease=lease).first()
-        if run is not None and now - (run.lease_until or run.started_at) < ABANDONED_AFTER:
+        if run is not None and not step_leases.is_abandoned(run, now):
             return run
         if run is not None:
             _end(using, run, "left unfinished")
@@ -109,8 +107,8 @@ def step(using: str, key: int, entries: int | None = None) -> Progress:
     Raises `NotFound` where there is no such run. A database error leaves the run as it was.
     """
     now = datetime.now(UTC)
-    claimed = _running(using, key).filter(lease_until__lte=now)
-    moved = bool(claimed.update(lease_until=now + _LEASE_TIME))
+    claimed = _running(using, key).filter(step_leases.is_free(now))
+    moved = bool(claimed.update(lease_until=now + step_leases.LEASE_TIME))
     run = _run(using, key)
     if moved:
         try:
@@ -120,11 +118,6 @@ def step(using: str, key: int, entries: int | None = None) -> Progress:
         finally:
             _running(using, key).update(lease_until=datetime.now(UTC))
     return progress(using, key, moved=moved)
-
-
-def is_stepped(run: Verification) -> bool:
-    """Whether an unfinished run goes in steps: the command's and the startup's do not."""
-    return (run.lease or "").startswith(LEASE)
 
 
 def progress(using: str, key: int, *, moved: bool = False) -> Progress:
@@ -160,7 +153,7 @@ def _take(using: str, run: Verification, entries: int) -> None:
     except signing.BadSignature:
         _end(using, run, "what it stored was changed in the database, or the site's key was")
     if report:
-        announce(report, using)
+        verification_finished.send_robust(sender=Report, report=report, using=using)
 
 
 def _read(using: str, run: Verification, standing: Standing, found: Found, entries: int) -> bool:
@@ -187,7 +180,7 @@ def _read(using: str, run: Verification, standing: Standing, found: Found, entri
             check.conclude()
         elif not _is_over_the_limit(check):
             continue
-        report = _judged(using, run, check, at_end, found)
+        report = _judged(using, run, standing, at_end, found)
         kept = report.findings[: max(conf.max_stored_findings - standing.kept, 0)]
         standing.kept += len(kept)
         standing.found += report.findings_total
@@ -213,7 +206,8 @@ def _next_plans(
         for item in rowsource.read_heads(connection, ids=keys)
         if run.scope is None or item.head.stream in run.scope
     ]
-    known = statuses.bases(using, keys)
+    names = {item.id: str(item.head.stream) for item in stored if item.id is not None}
+    known = statuses.bases(using, names, found.warnings)
     mode = run.mode
     plans = verification.plan(using, stored, known, mode, run.started_at, found.warnings)
     plans = [replace(each, expected=evidence.expectation(each.head.stream)) for each in plans]
@@ -248,8 +242,10 @@ def _is_over_the_limit(check: StreamCheck) -> bool:
 
 
 def _judged(
-    using: str, run: Verification, check: StreamCheck, at_end: bool, found: Found
+    using: str, run: Verification, standing: Standing, at_end: bool, found: Found
 ) -> StreamReport:
+    check = standing.check
+    assert check is not None
     report = check.report()
     name, count = report.name, report.findings_total
     if not at_end and check.plan.acknowledged:
@@ -263,11 +259,26 @@ def _judged(
             f"stream {name!r}: reading stopped after {count} findings; manage.py verify_ledger "
             "finds all"
         )
-        return replace(report, result="tampered")
-    if run.mode == "incremental" and report.key is not None:
-        status = statuses.bases(using, [report.key]).get(report.key)
-        report = verification.with_stored_findings(using, report, status, found.warnings)
-    return report
+        report = replace(report, result="tampered")
+    return _with_stored_break(using, run, report, standing, found)
+
+
+def _with_stored_break(
+    using: str, run: Verification, report: StreamReport, standing: Standing, found: Found
+) -> StreamReport:
+    """Return the report of a stream, which hides no stored break."""
+    if report.key is None:
+        return report
+    stored, earlier = stored_breaks.rows(using, [report.key]), stored_breaks.last_found(using)
+    known = stored_breaks.known_of(using, report.name, stored.get(report.key), earlier)
+    check = standing.check
+    evidence = None
+    if check and check.plan.expected and (report.evident or (known and known.evidence)):
+        evidence = _evidence(using, standing, Found())
+    mode = cast("Mode", run.mode)
+    return verification.with_stored_break(
+        using, report, mode, run, stored, earlier, evidence, found.warnings
+    )
 
 
 def _finish(using: str, run: Verification, standing: Standing) -> Report:
@@ -287,7 +298,7 @@ def _finish(using: str, run: Verification, standing: Standing) -> Report:
     keyless = rowsource.count_without_key(connections[using])
     if keyless:
         found.errors.append(f"{keyless} streams have no key: manage.py verify_ledger reads them")
-    return _conclude(using, run, found, loose)
+    return _conclude(using, run, found, loose, evidence.checkpoint if evidence.log else None)
 
 
 def _end(using: str, run: Verification, why: str) -> None:
@@ -310,14 +321,21 @@ def _end(using: str, run: Verification, why: str) -> None:
             report = _conclude(using, run, found, unstored)
     except _Overtaken:
         return
-    announce(report, using)
+    verification_finished.send_robust(sender=Report, report=report, using=using)
 
 
 def _conclude(
-    using: str, run: Verification, found: Found, unstored: Sequence[StreamReport]
+    using: str,
+    run: Verification,
+    found: Found,
+    unstored: Sequence[StreamReport],
+    checkpoint: CheckpointRef | None = None,
 ) -> Report:
     gathered = verification.Gathered(
-        streams=found.reports, warnings=found.warnings, errors=found.errors
+        streams=found.reports,
+        warnings=found.warnings,
+        errors=found.errors,
+        checkpoint=checkpoint,
     )
     mode = cast("Literal['full', 'incremental']", run.mode)
     standing = guards.inspect(connections[using])
@@ -330,7 +348,7 @@ def _conclude(
 def _stored_findings(using: str, run: Verification) -> list[StreamReport]:
     """Return what stands in the table of findings, where what was signed cannot be read."""
     found: dict[str, list[Finding]] = {}
-    for finding in statuses.stored_findings(using, run.pk):
+    for finding in stored_breaks.stored_findings(using, run.pk):
         found.setdefault(finding.stream, []).append(finding)
     return [
         StreamReport(
@@ -386,16 +404,7 @@ def _store_step(
 
 
 def _all_found(using: str, run: Verification) -> Found:
-    everything = Found()
-    for step in _steps(using).filter(verification=run).order_by("number"):
-        found = read_found(run, step)
-        everything.reports.extend(found.reports)
-        everything.warnings.extend(found.warnings)
-        everything.errors.extend(found.errors)
-    # Some are told in each step.
-    everything.warnings = list(dict.fromkeys(everything.warnings))
-    everything.errors = list(dict.fromkeys(everything.errors))
-    return everything
+    return read_all_found(run, list(_steps(using).filter(verification=run).order_by("number")))
 
 
 def _run(using: str, key: int) -> Verification:
@@ -412,7 +421,7 @@ def _runs(using: str) -> Any:
 def _running(using: str, key: int) -> Any:
     """Only runs that go in steps: the command's and the startup's are not ours to take forward."""
     running = Verification.Result.RUNNING
-    return _runs(using).filter(pk=key, result=running, lease__startswith=LEASE)
+    return _runs(using).filter(pk=key, result=running, lease__startswith=step_leases.NAME)
 
 
 def _steps(using: str) -> Any:

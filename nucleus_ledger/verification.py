@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,14 +12,23 @@ from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import connections, router
 
-from nucleus_ledger import acknowledgements, guards, rowsource, statuses, workers
-from nucleus_ledger.alarms import announce
+from nucleus_ledger import (
+    acknowledgements,
+    guards,
+    reliance,
+    rowsource,
+    statuses,
+    stored_breaks,
+    workers,
+)
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
+from nucleus_ledger.core.transition import CheckpointRef, Mode
 from nucleus_ledger.errors import InvalidData, NotFound
+from nucleus_ledger.signals import verification_finished
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
@@ -34,6 +43,7 @@ class Gathered:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
+    checkpoint: CheckpointRef | None = None
 
 
 def verify(
@@ -98,11 +108,7 @@ def verify(
         without_row(orphan) for orphan in orphans if names is None or orphan.stream in names
     )
     hold_against(outside, gathered, there, names)
-    if mode == "incremental":
-        gathered.streams = [
-            with_stored_findings(source, each, known.get(each.key or 0), gathered.warnings)
-            for each in gathered.streams
-        ]
+    gathered.streams = _with_stored_breaks(source, gathered, mode, run, outside)
     report = assemble(using, mode, started, options, gathered, standing, run)
     if run is not None:
         try:
@@ -110,7 +116,7 @@ def verify(
         except DatabaseError as exc:  # what was found must not be lost with it
             failure = f"the result could not be stored: {type(exc).__name__}: {exc}".strip()
             report = replace(report, errors=[*report.errors, failure])
-    announce(report, using)
+    verification_finished.send_robust(sender=Report, report=report, using=using)
     return report
 
 
@@ -141,6 +147,7 @@ def assemble(
         evidence=gathered.evidence,
         problems=gathered.problems[: options.limit],
         verification=run.pk if run else None,
+        checkpoint=gathered.checkpoint,
     )
 
 
@@ -160,6 +167,7 @@ def hold_against(
     )
     gathered.streams.extend(map(without_row, evidence.findings))
     gathered.evidence.extend(evidence.lines)
+    gathered.checkpoint = evidence.checkpoint if evidence.log else None
     gathered.warnings.extend(evidence.warnings)
     gathered.errors.extend(evidence.errors)
 
@@ -212,7 +220,8 @@ def _known(
     Of another database only what belongs to the same chain, and no more than has arrived here: a
     replica that lags is behind, and not tampered with.
     """
-    known = statuses.bases(source, [item.id for item in stored if item.id is not None])
+    names = {item.id: str(item.head.stream) for item in stored if item.id is not None}
+    known = statuses.bases(source, names, warnings)
     if source == using:
         return known
     here, there = connections[using], connections[source]
@@ -254,11 +263,15 @@ def plan(
         incremental = mode == "incremental" and status is not None
         if status and status.result == "tampered":
             incremental = False
-        elif status and incremental and statuses.is_stale(status, now):
+        elif status and incremental and reliance.needs_full(status, now):
             incremental = False
+            when = (
+                "in the future"
+                if reliance.is_ahead(status.full_at, now)
+                else ("more than FULL_MAX_AGE ago")
+            )
             warnings.append(
-                f"stream {item.head.stream!r} was last read in full more than FULL_MAX_AGE ago: "
-                "all of it is read"
+                f"stream {item.head.stream!r} was last read in full {when}: all of it is read"
             )
         plans.append(
             Plan(
@@ -324,23 +337,43 @@ def _checked(
         yield check_stream(using, plan, options, advance)
 
 
-def with_stored_findings(
-    using: str, report: StreamReport, status: StreamStatus | None, warnings: list[str]
-) -> StreamReport:
-    """Return the report of an incremental run, which hides no stored finding.
+def _with_stored_breaks(
+    source: str,
+    gathered: Gathered,
+    mode: Mode,
+    run: Verification | None,
+    evidence: Evidence,
+) -> list[StreamReport]:
+    """Return the reports of a run, which hide no stored break.
 
-    A stream that was tampered stays so, and says why.
+    The statuses are read now: another run may have found something meanwhile.
     """
-    if status is None or status.result != "tampered" or report.findings_total:
+    keys = [report.key for report in gathered.streams if report.key is not None]
+    stored, found = stored_breaks.rows(source, keys), stored_breaks.last_found(source)
+    return [
+        with_stored_break(source, report, mode, run, stored, found, evidence, gathered.warnings)
+        for report in gathered.streams
+    ]
+
+
+def with_stored_break(
+    source: str,
+    report: StreamReport,
+    mode: Mode,
+    run: Verification | None,
+    stored: Mapping[int, StreamStatus],
+    found: Mapping[str, int],
+    evidence: Evidence | None,
+    warnings: list[str],
+) -> StreamReport:
+    """Return the report of one stream as `stored_breaks` has it, with what it was held against."""
+    key = report.key
+    if key is None:
         return report
-    findings = tuple(statuses.stored_findings(using, status.verification_id, report.name))
-    warnings.append(
-        f"stream {report.name!r}: the findings are those of verification "
-        f"{status.verification_id}; only a full verification lifts them"
-    )
-    return replace(
-        report, result="tampered", findings=findings, findings_total=max(len(findings), 1)
-    )
+    if evidence and evidence.log and (report.evident or not report.checked_from):
+        report = replace(report, held=evidence.checkpoint)
+    known = stored_breaks.known_of(source, report.name, stored.get(key), found)
+    return stored_breaks.with_stored_break(source, report, mode, run, known, evidence, warnings)
 
 
 def _in_order(streams: list[StreamReport], limit: int) -> list[StreamReport]:

@@ -70,7 +70,7 @@ def use_everything(alias: str) -> None:
     assert rowsource.read_hash(connections[alias], stream.id, 7)
     assert sum(w.size for w in rowsource.read_windows(connections[alias], stream.id, 0, 999)) == 999
     assert rowsource.find_orphans(connections[alias]) == []
-    assert len(statuses.bases(alias, [stream.id or 0])) == 1
+    assert len(statuses.bases(alias, {stream.id or 0: "s"})) == 1
     list(Verification.objects.using(alias).get().findings.all())
     Verification.objects.using(alias).filter(lease="startup").exists()
     stepping.step(alias, stepping.begin(alias).pk, 10)

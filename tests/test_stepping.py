@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from nucleus_ledger import guards, statuses, stepping, verification
+from nucleus_ledger import guards, statuses, stepping, stored_breaks, verification
 from nucleus_ledger.core.report import Report
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.models import (
@@ -271,7 +271,7 @@ def test_findings_on_record_stay_acknowledged(ledger: str, entries: int) -> None
     run = finish(ledger, stepping.begin(ledger), entries)
     whole = verification.verify(ledger, store=False)
     assert run.result == whole.result == Result.ACKNOWLEDGED
-    assert statuses.stored_findings(ledger, run.pk) == whole.findings
+    assert stored_breaks.stored_findings(ledger, run.pk) == whole.findings
     edit_payload(ledger, "assets-5")
     assert finish(ledger, stepping.begin(ledger), entries).result == Result.TAMPERED
 
@@ -321,7 +321,7 @@ def test_entries_without_their_stream_are_found(ledger: str) -> None:
     sql(ledger, "DELETE FROM nucleus_ledger_stream WHERE name = 'payments'")
     run = finish(ledger, stepping.begin(ledger))
     assert run.result == Result.TAMPERED
-    assert [f.kind for f in statuses.stored_findings(ledger, run.pk)] == ["missing_stream"]
+    assert [f.kind for f in stored_breaks.stored_findings(ledger, run.pk)] == ["missing_stream"]
     head = Entry.objects.using(ledger).filter(stream_id=kept[0]).order_by("-sequence")[0]
     sql(
         ledger,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from nucleus_ledger import guards, rowsource, statuses, stepping
+from nucleus_ledger import guards, rowsource, stepping, stored_breaks
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.errors import IntegrityFailed
@@ -319,7 +319,7 @@ def test_steps_give_the_findings_of_one_walk(ledger: str, name: str, entries: in
     run.refresh_from_db(using=ledger)
     assert (run.result, run.findings_total) == (whole.result, whole.findings_total)
     assert (run.entries, run.streams) == (whole.entries, len(whole.streams))
-    assert statuses.stored_findings(ledger, run.pk) == whole.findings
+    assert stored_breaks.stored_findings(ledger, run.pk) == whole.findings
     assert not VerificationStep.objects.using(ledger).exists()
 
 

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger import stepping
+from nucleus_ledger import step_leases
 from nucleus_ledger.conf import conf
 from nucleus_ledger.console.parts import as_list, asks_for
 from nucleus_ledger.models import Stream, StreamStatus, Verification
@@ -104,9 +104,7 @@ def runs_under_way(using: str, now: datetime) -> list[Verification]:
     """Return the verifications that go in steps and made one within the last minute or so."""
     return list(
         Verification.objects.using(using).filter(
-            result=Verification.Result.RUNNING,
-            lease__startswith=stepping.LEASE,
-            lease_until__gte=now - _STILL_MOVING,
+            step_leases.is_moving(now, _STILL_MOVING), result=Verification.Result.RUNNING
         )[:20]
     )
 
@@ -160,8 +158,7 @@ def result_badge(result: str) -> SafeString:
 
 def badge_of_run(run: Verification) -> SafeString:
     """Return a badge for a run; one that has not moved for a day is not under way any more."""
-    moved = run.lease_until or run.started_at
-    left = datetime.now(UTC) - moved > stepping.ABANDONED_AFTER
+    left = step_leases.is_abandoned(run, datetime.now(UTC))
     running = run.result == Verification.Result.RUNNING
     return result_badge("unknown" if running and left else run.result)
 

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 from django.views.decorators.http import require_POST
 
-from nucleus_ledger import statuses, stepping
+from nucleus_ledger import stepping, stored_breaks
 from nucleus_ledger.console import findings, parts
 from nucleus_ledger.console.addresses import Addresses
 from nucleus_ledger.core.visible import visible
@@ -105,7 +105,7 @@ def said(run: Verification, addresses: Addresses) -> list[tuple[int, str]]:
     told: list[tuple[int, str]] = [(_LEVELS.get(run.result, messages.WARNING), text)]
     by_stream: dict[str, list[Any]] = {}
     if run.result == Verification.Result.TAMPERED:
-        for finding in statuses.stored_findings(str(run._state.db), run.pk, most=200):
+        for finding in stored_breaks.stored_findings(str(run._state.db), run.pk, most=200):
             by_stream.setdefault(finding.stream, []).append(finding)
     for name, found_there in list(by_stream.items())[:_NAMED_STREAMS]:
         found = findings.in_short(found_there, len(found_there))

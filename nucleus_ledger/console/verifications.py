@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger import stepping
+from nucleus_ledger import step_leases, stepping
 from nucleus_ledger.console import badges, findings, parts, running
 from nucleus_ledger.console.base import ReadOnlyAdmin, shows_payloads
 from nucleus_ledger.core.visible import visible
@@ -131,7 +131,7 @@ class VerificationAdmin(ReadOnlyAdmin):
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kw: Any) -> Any:
         extra: dict[str, Any] = {}
         run = self.get_object(request, object_id)
-        if run is not None and run.result == run.Result.RUNNING and stepping.is_stepped(run):
+        if run is not None and run.result == run.Result.RUNNING and step_leases.is_stepped(run):
             progress = stepping.progress(running.database(), run.pk)
             extra = {
                 "ledger_progress": progress,

@@ -13,6 +13,7 @@ from nucleus_ledger.core.manifestlog import (
     Notes,
     mismatch,
 )
+from nucleus_ledger.core.transition import CheckpointRef
 
 LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
 
@@ -21,16 +22,23 @@ def _never(_stream: str) -> bool:
     return False
 
 
+def _unknown(_size: int) -> str | None:
+    return None
+
+
 @dataclass(slots=True)
 class Evidence:
     """What manifests below a signed root say, or why that is not known.
 
     `lines` say what was held against what; `findings` are of the log itself; `errors` keep a
-    verification from being told. `slack`, `backdated`, `imported` and `notes` are as in
-    `Expectation`.
+    verification from being told. `checkpoint` is the newest signed root that `log` leads to, and
+    `root_at` gives the root of that log at a smaller size, None where it is not known. `slack`,
+    `backdated`, `imported` and `notes` are as in `Expectation`.
     """
 
     log: ManifestLog | NewestManifest | None = None
+    checkpoint: CheckpointRef | None = None
+    root_at: Callable[[int], str | None] = _unknown
     witnessed: bool = False
     slack: int = 0
     backdated: Callable[[str], bool] = _never
@@ -56,6 +64,14 @@ class Evidence:
         """Return when the newest manifest was made, in ms since 1970; None where there is none."""
         newest = self.log.last if self.log else None
         return newest.milliseconds if newest else None
+
+    def covers(self, needed: CheckpointRef) -> bool:
+        """Whether the log of this evidence is the one, or goes on from the one, of a checkpoint."""
+        if self.log is None or self.checkpoint is None or needed.size > self.checkpoint.size:
+            return False
+        if needed.size == self.checkpoint.size:
+            return needed == self.checkpoint
+        return self.root_at(needed.size) == needed.root
 
     def names(self) -> set[str]:
         """Return the streams that the newest manifest has."""

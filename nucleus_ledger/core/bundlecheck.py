@@ -13,7 +13,8 @@ from nucleus_ledger.core.chain import Cursor, Finding, FindingsDigest, Head, Rul
 from nucleus_ledger.core.manifestlog import Expectation, Follower, ManifestLog, mismatch
 from nucleus_ledger.core.note import COSIGNATURE, VerifierKey
 from nucleus_ledger.core.rebuilding import Window
-from nucleus_ledger.core.report import Assurance, Report, Result, StreamReport
+from nucleus_ledger.core.report import Assurance, Report, StreamReport
+from nucleus_ledger.core.transition import Result
 from nucleus_ledger.errors import InvalidData, InvalidProof
 
 Observe = Callable[[Span, Window], None]

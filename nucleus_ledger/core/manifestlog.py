@@ -91,6 +91,7 @@ class ManifestLog:
         self.notices: list[str] = []
         self._spans: dict[str, list[_Span]] = {}
         self._made: list[int] = []
+        self._roots: list[bytes] = []
 
     @property
     def size(self) -> int:
@@ -122,9 +123,14 @@ class ManifestLog:
                 f"manifest {manifest.number}: the heads of its streams are not those it commits to"
             )
         self.tree.append(manifest.leaf)
+        self._roots.append(self.tree.root())
         self._made.append(manifest.milliseconds)
         self.last = manifest
         return manifest
+
+    def root_at(self, size: int) -> str | None:
+        """Return the root (hex) over the first manifests; None where there are not so many."""
+        return self._roots[size - 1].hex() if 0 < size <= self.size else None
 
     def marks(self, stream: str) -> tuple[Mark, ...]:
         """Return what is known of a stream, ascending by length; of an unknown one its absence."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.transition import CheckpointRef, Known, Mode, Result
 
 SCHEMA = "nucleus-ledger/report/v1"
 
-Mode = Literal["full", "incremental", "range"]
 Assurance = Literal["chain", "checkpoint", "witnessed"]
-Result = Literal["intact", "intact_since", "acknowledged", "tampered", "unknown"]
 
 ASSURANCES: tuple[Assurance, ...] = ("chain", "checkpoint", "witnessed")
 EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, EXIT_NOT_STRICT = 0, 1, 2, 3
@@ -63,6 +62,16 @@ class StreamReport:
     key: int | None = None  # of the stream's row, where there is one
     assurance: Assurance = "chain"
     assured_through: int | None = None
+    # For an acknowledgement: the digest of what the walk alone found, and what else found some.
+    walked: str | None = None
+    outside: tuple[str, ...] = ()
+    # For `core.transition`: what it was held against and whether that found something, the stored
+    # checkpoint that this includes, the runs whose breaks are on record, and the break that stands.
+    held: CheckpointRef | None = None
+    evident: bool = False
+    covers: CheckpointRef | None = None
+    on_record: tuple[int, ...] = ()
+    standing: Known | None = None
 
     @property
     def intact(self) -> bool | None:
@@ -109,6 +118,7 @@ class Report:
     unmet: Sequence[str] = ()  # demands; see `core.demands`
     problems: Sequence[Problem] = ()
     verification: int | None = None
+    checkpoint: CheckpointRef | None = None
 
     @property
     def result(self) -> Result:

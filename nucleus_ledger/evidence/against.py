@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nucleus_ledger.conf import IMPORTS, conf
@@ -15,6 +16,7 @@ from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.checkpoint import Checkpoint
 from nucleus_ledger.core.manifestlog import ManifestLog, NewestManifest
 from nucleus_ledger.core.note import Note, VerifierKey
+from nucleus_ledger.core.transition import CheckpointRef
 from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import (
     Deserialization,
@@ -183,6 +185,8 @@ def settle(using: str, evidence: Evidence, anchor: Anchor) -> bool:
         return False
     assert found.manifest is not None
     evidence.log = NewestManifest(found.manifest, found.heads)
+    evidence.checkpoint = CheckpointRef(said.size, said.root.hex())
+    evidence.root_at = partial(state.root_at, using, said.size, said.root)
     evidence.notes = (anchor.note, stored.note(using, said.size))
     return True
 
@@ -283,6 +287,8 @@ def _follow(
         evidence.errors.append(f"the manifests are of ledger {log.last.ledger!r}")
         return
     evidence.log = log
+    evidence.checkpoint = CheckpointRef(log.size, log.tree.root().hex())
+    evidence.root_at = log.root_at
     newest = max(given, key=lambda each: each.checkpoint.size)
     evidence.notes = (str(newest.note), stored.note(using, newest.checkpoint.size))
     evidence.warnings.extend(log.notices)

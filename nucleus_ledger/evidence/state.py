@@ -20,6 +20,8 @@ from nucleus_ledger.errors import CheckpointRefused, InvalidProof
 from nucleus_ledger.evidence import sinks, stored, trees
 from nucleus_ledger.evidence.memory import Remembered
 
+_AT_ONCE = 500
+
 
 @dataclass(slots=True)
 class State:
@@ -91,6 +93,27 @@ def at(using: str, size: int, root: bytes, manifest_text: str) -> State:
         raise InvalidProof(f"the stream heads are not those of manifest {size - 1}")
     frontiers = {name: frontier for name, (_text, frontier) in copies.items()}
     return State(log, manifest, heads, frontiers, tree)
+
+
+def root_at(using: str, size: int, root: bytes, smaller: int) -> str | None:
+    """Return the root (hex) of a log at a smaller size, from the database's copies of manifests.
+
+    None where the copies do not lead to `root` at `size`.
+    """
+    log, found = CompactRange(), None
+    while log.size < size:
+        part = stored.checkpoints(using).filter(number__gte=log.size).order_by("number")
+        texts = list(part.values_list("manifest", flat=True)[: min(size - log.size, _AT_ONCE)])
+        for text in texts:
+            try:
+                log.append(parse_manifest(text).leaf)
+            except InvalidProof:
+                return None
+            if log.size == smaller:
+                found = log.root().hex()
+        if not texts:
+            return None
+    return found if log.root() == root else None
 
 
 def _forgotten(remembered: Remembered, what: str) -> str:

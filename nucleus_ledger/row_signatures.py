@@ -1,0 +1,117 @@
+"""Signatures of what verification stores: a row that somebody else wrote counts for nothing.
+
+Made with the site's `SECRET_KEY`; a key of `SECRET_KEY_FALLBACKS` still holds. A signature says
+that a process of this site wrote the row. It does not say that the row is the latest: whoever can
+write the table can put an older one back (see docs/threat-model.md).
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from django.utils.crypto import salted_hmac
+
+from nucleus_ledger.conf import conf
+from nucleus_ledger.fields import shown
+from nucleus_ledger.keyset import rows_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nucleus_ledger.models import StreamStatus, Verification
+
+_RUN = (
+    "pk", "started_at", "finished_at", "origin", "user", "mode", "scope", "deep", "validated",
+    "result", "assurance", "evidence_size", "evidence_root", "streams", "entries",
+    "findings_total", "warnings",
+)  # fmt: skip
+# Not `verification`, which is null once the run is deleted; `run` has its key.
+_STATUS = (
+    "stream_id", "result", "assurance", "assured", "length", "head_hash", "verified_at", "full_at",
+    "run", "base_length", "base_hash", "evidence_size", "evidence_root",
+)  # fmt: skip
+_RUN_SALT, _STATUS_SALT = "nucleus_ledger.verification", "nucleus_ledger.streamstatus"
+
+
+class _Seal:
+    """Signs and checks rows of one kind. Made anew for each use, since settings may change."""
+
+    def __init__(self, salt: str) -> None:
+        secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        self._keys = [salted_hmac(salt, "", each, algorithm="sha256").digest() for each in secrets]
+        # What was stored under a former id still holds.
+        self._ledgers = [conf.ledger_id, *conf.accepted_ledgers - {conf.ledger_id}]
+
+    def sign(self, values: Sequence[Any]) -> str:
+        return _digest(self._keys[0], self._ledgers[0], values)
+
+    def holds(self, values: Sequence[Any], signature: Any) -> bool:
+        if not isinstance(signature, str) or not signature.isascii():
+            return False
+        return any(
+            hmac.compare_digest(signature, _digest(key, ledger, values))
+            for ledger in self._ledgers
+            for key in self._keys
+        )
+
+
+def sign_run(using: str, run: Verification) -> None:
+    """Sign a run that is about to be saved; requires its key and its final values."""
+    run.signature = _Seal(_RUN_SALT).sign([first_entry(using), *_values(run, _RUN)])
+
+
+def genuine_runs(using: str, runs: Iterable[Verification]) -> list[Verification]:
+    """Return those of the finished runs that were stored by this site, for this very ledger."""
+    first, seal = first_entry(using), _Seal(_RUN_SALT)
+    return [run for run in runs if seal.holds([first, *_values(run, _RUN)], run.signature)]
+
+
+def sign_statuses(statuses: Iterable[StreamStatus]) -> None:
+    """Sign statuses that are about to be saved; requires their final values."""
+    seal = _Seal(_STATUS_SALT)
+    for status in statuses:
+        status.signature = seal.sign(_values(status, _STATUS))
+
+
+def is_genuine(status: StreamStatus) -> bool:
+    """Whether a status was stored by this site, for a stream with this key and this content."""
+    return _Seal(_STATUS_SALT).holds(_values(status, _STATUS), status.signature)
+
+
+def changed_statuses(using: str) -> list[int]:
+    """Return the keys of the streams whose status is not genuine; red ones are left out.
+
+    Reads all of them, which takes about a second for 100,000.
+    """
+    model, seal = apps.get_model("nucleus_ledger", "StreamStatus"), _Seal(_STATUS_SALT)
+    rows = rows_in_order(
+        model._base_manager.using(using).exclude(result="tampered"),
+        ("stream_id",),
+        (*_STATUS, "signature"),
+    )
+    return [row[0] for row in rows if not seal.holds(row[:-1], row[-1])]
+
+
+def first_entry(using: str) -> str | None:
+    """Return the hash of a ledger's first entry, which tells it from other ledgers of its id."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT hash FROM nucleus_ledger_entry WHERE sequence = 0 ORDER BY stream_id LIMIT 1"
+        )
+        row = cursor.fetchone()
+    return shown(row[0]) if row else None
+
+
+def _values(row: Any, names: Sequence[str]) -> list[Any]:
+    return [getattr(row, name) for name in names]
+
+
+def _digest(key: bytes, ledger: str, values: Sequence[Any]) -> str:
+    """Return the signature of what a row says. Python's own way of writing values in ASCII has
+    one text for one row, whatever somebody put into its columns, and is quick."""
+    text = ascii((ledger, *values))
+    return hmac.digest(key, text.encode(), "sha256").hex()
