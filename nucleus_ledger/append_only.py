@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.core.management.base import CommandError
 from django.db import models
 from django.db.models.signals import pre_delete
 
@@ -24,6 +25,10 @@ else:
 # create() leads into save(), which appends.
 APPENDING = frozenset({"create", "acreate"})
 _restoring: ContextVar[bool] = ContextVar("nucleus_ledger_restoring", default=False)
+
+
+class FixtureRefused(AppendOnlyViolation, CommandError):
+    """A fixture holds a part of the ledger. `loaddata` shows it as its own error."""
 
 
 def marked_names(*classes: type) -> frozenset[str]:
@@ -99,6 +104,12 @@ class AppendOnlyModel(models.Model):
         update_fields: Any = None,
     ) -> bool:
         """Stop what goes round `save()`: fixtures call `Model.save_base(obj, raw=True)`."""
+        if raw and not _restoring.get():
+            raise FixtureRefused(
+                f"{self._meta.label}(pk={self.pk}): a ledger is not loaded from a fixture, which "
+                "proves nothing of it. Leave it out with `--exclude nucleus_ledger`, and carry it "
+                "over with `manage.py export_ledger` and `manage.py import_ledger`"
+            )
         if not _restoring.get():
             refuse(f"{type(self).__name__}.save_base()")
         if type(self)._base_manager.using(using).filter(pk=self.pk).exists():

@@ -158,7 +158,9 @@ def _refuse_known_break(using: str) -> None:
         for finding in stored_breaks.stored_findings(using, each.known.run, each.stream)
     ]
     if broken:
-        raise IntegrityFailed(_message(findings))
+        message = _message(findings)
+        logger.error("%s", message)  # no run will: what an earlier one stored is enough
+        raise IntegrityFailed(message)
 
 
 def _message(findings: Iterable[Finding]) -> str:

@@ -18,6 +18,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Sum
 
 from nucleus_ledger import guards, rowsource, statuses, step_leases, stored_breaks, verification
+from nucleus_ledger.alarms import announce
 from nucleus_ledger.checking import Plan, StreamCheck
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
@@ -27,7 +28,6 @@ from nucleus_ledger.core.transition import CheckpointRef, Mode
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.evidence import against
 from nucleus_ledger.models import Stream, Verification, VerificationStep
-from nucleus_ledger.signals import verification_finished
 from nucleus_ledger.standing import Found, Standing, as_step, options, read_all_found, read_standing
 
 ENTRIES = 20_000
@@ -153,7 +153,7 @@ def _take(using: str, run: Verification, entries: int) -> None:
     except signing.BadSignature:
         _end(using, run, "what it stored was changed in the database, or the site's key was")
     if report:
-        verification_finished.send_robust(sender=Report, report=report, using=using)
+        announce(report, using)
 
 
 def _read(using: str, run: Verification, standing: Standing, found: Found, entries: int) -> bool:
@@ -321,7 +321,7 @@ def _end(using: str, run: Verification, why: str) -> None:
             report = _conclude(using, run, found, unstored)
     except _Overtaken:
         return
-    verification_finished.send_robust(sender=Report, report=report, using=using)
+    announce(report, using)
 
 
 def _conclude(

@@ -21,6 +21,7 @@ from nucleus_ledger import (
     stored_breaks,
     workers,
 )
+from nucleus_ledger.alarms import announce
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
@@ -28,7 +29,6 @@ from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
 from nucleus_ledger.core.transition import CheckpointRef, Mode
 from nucleus_ledger.errors import InvalidData, NotFound
-from nucleus_ledger.signals import verification_finished
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
@@ -116,7 +116,7 @@ def verify(
         except DatabaseError as exc:  # what was found must not be lost with it
             failure = f"the result could not be stored: {type(exc).__name__}: {exc}".strip()
             report = replace(report, errors=[*report.errors, failure])
-    verification_finished.send_robust(sender=Report, report=report, using=using)
+    announce(report, using)
     return report
 
 

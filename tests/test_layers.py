@@ -16,6 +16,7 @@ ROWS = {
     2: ["conf", "signals", "fields", "guards", "keyset", "operations", "routing"],
     3: [
         "acknowledgements",
+        "alarms",
         "appending",
         "checking",
         "drafting",

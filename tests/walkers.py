@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from nucleus_ledger import rowsource, statuses, stepping, verification
+from nucleus_ledger import rowsource, stepping, stored_breaks, verification
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.models import Entry
@@ -36,7 +36,7 @@ def by_steps(alias: str, entries: int) -> list[Finding]:
     for _ in range(10_000):
         if stepping.step(alias, run.pk, entries).finished:
             break
-    return statuses.stored_findings(alias, run.pk)
+    return stored_breaks.stored_findings(alias, run.pk)
 
 
 def of_each_entry(alias: str) -> list[Finding]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
+from nucleus_ledger import startup, stepping
 from nucleus_ledger.evidence import making
 from nucleus_ledger.models import Entry
 from tests import attacker
@@ -113,6 +115,23 @@ def test_a_sink_that_cannot_be_read_is_exit_2_unless_something_is_found(
     )
     assert run(site)[0] == 1
     assert run(site, "consents")[0] == 2
+
+
+@pytest.mark.parametrize("way", ["steps", "startup"])
+def test_unreadable_evidence_is_logged_once_by_every_way(
+    site: SigningSite, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.make(init=True)
+    site.note().write_text("nonsense", "utf-8")
+    if way == "steps":
+        run_ = stepping.begin(site.alias)
+        while not stepping.step(site.alias, run_.pk, 3).finished:
+            pass
+    else:
+        with pytest.raises(OperationalError, match="no checkpoint could be read"):
+            startup.check(site.alias)
+    levels = [(each.name, each.levelname) for each in caplog.records if each.levelno > logging.INFO]
+    assert levels == [("nucleus_ledger.evidence", "WARNING")]
 
 
 def test_the_least_assurance(site: SigningSite) -> None:

@@ -27,8 +27,15 @@ RANDOM_KILLS = 40
 class Killer:
     """Kills its own process at a step: SIGKILL, so that nothing is cleaned up."""
 
-    def __init__(self, step: int, *, ends: bool = True, instructions: int = 0) -> None:
-        self._left, self._ends, self._instructions = step, ends, instructions
+    def __init__(
+        self,
+        step: int,
+        *,
+        ends: bool = True,
+        instructions: int = 0,
+        also: Callable[[Killer], None] | None = None,
+    ) -> None:
+        self._left, self._ends, self._instructions, self._also = step, ends, instructions, also
 
     def step(self) -> None:
         if self._left == 0:
@@ -66,6 +73,8 @@ class Killer:
             self.around(psycopg.Copy, "write_row")
         elif self._instructions:
             connection.connection.set_progress_handler(self.step, self._instructions)
+        if self._also:
+            self._also(self)
 
     def _statement(
         self, execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]

@@ -30,6 +30,7 @@ FAULTS: dict[str, tuple[str, str]] = {
         "at each step of a transaction with a row of the site and two entries",
     ),
     "kill-any-moment": ("kills", "at a random moment of many appends"),
+    "kill-checkpoint": ("kills", "before each step of `checkpoint_ledger`, the first one too"),
     "kill-migrate": ("kills", "before each statement of `migrate`"),
     "pooler": (
         "poolers",

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults.evidence import sign
 from tests.faults.recording import Recorder, database_of
 from tests.processes import ROOT, Site
 
@@ -20,7 +22,7 @@ def run(site: Site, module: str, *arguments: str) -> tuple[list[list[str]], dict
     """Run a module of this folder; return what was acknowledged, and what it says at its end."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.faults.{module}", *arguments],
-        cwd=ROOT, env=site.environ, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, env=site.environ, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     *told, last = map(json.loads, done.stdout.splitlines())
@@ -86,6 +88,24 @@ def test_killed_inside_migrate(site: Site, recorder: Recorder) -> None:
         },
     )  # fmt: skip
     assert end["kills"] > 30
+
+
+def test_killed_inside_checkpoint_ledger(site: Site, tmp_path: Path, recorder: Recorder) -> None:
+    sign(site, tmp_path)
+    _told, end = run(site, "killing_checkpoint")
+    recorder.record(
+        "kill-checkpoint", database_of(site.url), attempts=end["kills"],
+        outcomes={
+            "stored nothing": end["kills"] - end["stored"],
+            "stored a checkpoint, which the next run delivered": end["stored"],
+        },
+    )  # fmt: skip
+    assert end["stored"] > 3
+    assert end["kills"] - end["stored"] > 20
+    report = site.report("--against", str(tmp_path / "evidence"))
+    assert (report["result"], report["assurance"]) == ("intact", "checkpoint")
+    status = json.loads(site.manage("ledger_status", "--format", "json").stdout)
+    assert status["checkpoints"]["undelivered"] == 0
 
 
 def stored(site: Site) -> tuple[set[str], set[str]]:

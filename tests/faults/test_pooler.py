@@ -14,6 +14,7 @@ import pytest
 
 from tests import postgres
 from tests.faults import pooler
+from tests.faults.evidence import sign
 from tests.faults.recording import Recorder
 from tests.processes import ROOT, Site, psql
 from tests.test_concurrency import start
@@ -63,18 +64,9 @@ def site(database: str, tmp_path: Path) -> Iterator[Site]:
     """The sample site behind a pooler, with keys and a sink; migrated through the pooler too."""
     with pooler.running() as port:
         site = Site(f"postgresql://ledger@127.0.0.1:{port}/{database}")
-        site.environment |= {
-            "EVIDENCE_FOLDER": str(tmp_path / "evidence"),
-            "CHECKPOINT_SINKS": "storage:evidence",
-            "CHECKPOINT_KEY_FILES": str(tmp_path / "key"),
-        }
-        for command in (
-            ["migrate", "--verbosity", "0"],
-            ["ledger_keygen", "--output", str(tmp_path / "key")],
-        ):
-            done = site.manage(*command)
-            assert done.returncode == 0, done.stderr
-        site.environment["CHECKPOINT_VKEYS"] = done.stdout.strip()
+        done = site.manage("migrate", "--verbosity", "0")
+        assert done.returncode == 0, done.stderr
+        sign(site, tmp_path)
         yield site
 
 
