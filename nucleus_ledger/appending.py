@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, OperationalError, connections, router, transaction
+from django.db import IntegrityError, OperationalError, router, transaction
 from django.db.models.signals import post_save, pre_save
 
-from nucleus_ledger import drafting, instances
+from nucleus_ledger import drafting, instances, processes
 from nucleus_ledger import modules as stream_modules
 from nucleus_ledger.conf import INCIDENTS, conf
 from nucleus_ledger.core.hashing import EntryForm
@@ -150,7 +150,8 @@ def create_stream(stream: Stream, *, using: str) -> None:
     drafting.check_reserved(stream.name, reserved=False)
     if stream.length or stream.head_hash or stream.head_timestamp or stream.ledger:
         raise InvalidData("a new stream has a name only: the ledger gives the rest")
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+    connection = processes.own(using)
+    with transaction.atomic(using=using), connection.cursor() as cursor:
         cursor.execute(
             f"{_NEW_STREAM} RETURNING id",
             [stream.name, conf.ledger_id],
@@ -170,7 +171,7 @@ def restore(using: str, name: str, ledger: str, rows: Sequence[Row]) -> None:
 
     Makes the stream, of that ledger, where there is none. Requires the rows to follow its head.
     """
-    connection = connections[using]
+    connection = processes.own(using)
     with connection.cursor() as cursor:
         cursor.execute(_NEW_STREAM, [name, ledger])
         stream = _lock(cursor, connection.vendor, name)
@@ -197,7 +198,7 @@ def _append(
 ) -> list[Entry]:
     if not drafts:
         return []
-    connection = connections[using]
+    connection = processes.own(using)
     modules = stream_modules.load_modules()
     limits = Limits.configured()
     drafting.prepare(drafts, modules, limits, reserved)

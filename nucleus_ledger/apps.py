@@ -16,10 +16,11 @@ class NucleusLedgerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Imported to be registered.
-        from nucleus_ledger import checks, database_checks  # noqa: F401
+        # Checks are imported to be registered.
+        from nucleus_ledger import checks, database_checks, processes  # noqa: F401
         from nucleus_ledger.testing import checks as test_checks  # noqa: F401
 
+        processes.watch()
         post_migrate.connect(mend_guards, sender=self, dispatch_uid="nucleus_ledger.guards")
 
 

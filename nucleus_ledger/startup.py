@@ -19,7 +19,7 @@ from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, OperationalError, connections
 
-from nucleus_ledger import reliance, statuses, stored_breaks, verification
+from nucleus_ledger import processes, reliance, statuses, stored_breaks, verification
 from nucleus_ledger.conf import conf
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.evidence import against
@@ -59,6 +59,7 @@ def verify_once() -> None:
             thread = threading.Thread(target=_run, args=(process,), name="nucleus-ledger-startup")
             thread.start()
             thread.join()
+            processes.close_idle()  # those of the site's own start, for the same reason
         outcome = _outcomes[process]
     if outcome is not None:
         raise outcome
@@ -66,6 +67,7 @@ def verify_once() -> None:
 
 def check(using: str) -> None:
     """Verify one database as the settings say, sharing the work with other processes."""
+    processes.own(using)
     if not _migrated(using):
         logger.warning("the ledger's tables are not migrated in %r: nothing is verified", using)
         return
@@ -99,15 +101,15 @@ def check(using: str) -> None:
 
 def _run(process: int) -> None:
     try:
-        check(ledger_alias())
+        # A server may fork after this: what is open then would be open in each of its workers.
+        with processes.nothing_left_open():
+            check(ledger_alias())
         _outcomes[process] = None
     except DatabaseError as exc:
         _outcomes[process] = exc if conf.startup_on_error == "refuse" else None
         logger.error("the ledger could not be verified: %s", exc)
     except BaseException as exc:
         _outcomes[process] = exc
-    finally:
-        connections.close_all()
 
 
 def _verify(using: str, mode: Literal["full", "incremental"], run: Verification | None) -> Report:

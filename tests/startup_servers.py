@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,21 @@ def _gunicorn(port: int, workers: int) -> list[str]:
 class Server:
     """One server process and what it prints."""
 
-    def __init__(self, kind: str, database: str, folder: Path, **ledger: Any) -> None:
+    def __init__(
+        self,
+        kind: str,
+        database: str,
+        folder: Path,
+        *arguments: str,
+        before: Sequence[str] = (),
+        **ledger: Any,
+    ) -> None:
+        """Start it with more `arguments`, and by the command `before` it, if there is one."""
         self.url = f"http://127.0.0.1:{(port := _free_port())}/"
         self._output = folder / f"server-{port}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *SERVERS[kind](port)],
+                [*before, sys.executable, "-m", *SERVERS[kind](port), *arguments],
                 cwd=ROOT,
                 env=environment(database, **ledger),
                 stdout=output,

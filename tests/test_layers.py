@@ -13,7 +13,7 @@ PACKAGE = Path(nucleus_ledger.__file__).parent
 ROWS = {
     0: ["errors"],
     1: ["core", "storage", "verify"],  # verify stands beside: nobody imports it
-    2: ["conf", "signals", "fields", "guards", "keyset", "operations", "routing"],
+    2: ["conf", "signals", "fields", "guards", "keyset", "operations", "processes", "routing"],
     3: [
         "acknowledgements",
         "alarms",

@@ -32,6 +32,16 @@ FAULTS: dict[str, tuple[str, str]] = {
     "kill-any-moment": ("kills", "at a random moment of many appends"),
     "kill-checkpoint": ("kills", "before each step of `checkpoint_ledger`, the first one too"),
     "kill-migrate": ("kills", "before each statement of `migrate`"),
+    "preload": ("servers", "`gunicorn --preload`, four workers, four clients at once"),
+    "reload": (
+        "servers",
+        "the same, with SIGHUP in the middle and workers that end after 60 requests",
+    ),
+    "opened before the fork": (
+        "servers",
+        "the same, where the site itself leaves a connection open before the fork",
+    ),
+    "fork": ("servers", "a fork in the middle of a transaction; parent and child append at once"),
     "pooler": (
         "poolers",
         "PgBouncer in transaction mode, more clients than sessions: appends by several processes "

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 
-from nucleus_ledger.storage import postgres_storage, sqlite_storage
+from nucleus_ledger.storage import memory_storage, postgres_storage, sqlite_storage
 
 _database = os.environ["STARTUP_SITE_DATABASE"]
 
-if _database.startswith("postgresql:"):
+if _database.startswith("pooled+postgresql:"):
+    DATABASES = {"default": postgres_storage(_database.removeprefix("pooled+"))}
+elif _database.startswith("postgresql:"):
     DATABASES = {"default": postgres_storage(_database)}
     DATABASES["default"]["OPTIONS"].pop("pool")  # every process here is short-lived
+elif _database == "memory":
+    DATABASES = {"default": memory_storage()}
 else:
     DATABASES = {"default": sqlite_storage(_database.removesuffix("?read-only"))}
     if _database.endswith("?read-only"):
@@ -32,5 +36,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"nucleus_ledger": {"handlers": ["console"], "level": "INFO"}},
+    "loggers": {
+        "nucleus_ledger": {"handlers": ["console"], "level": "INFO"},
+        "django.request": {"handlers": ["console"], "level": "ERROR"},
+    },
 }
