@@ -10,6 +10,7 @@ W005 keys but no sink to read back   W006 sinks but no vkey
 W007 tables would go into a database that is not supported (--database)
 W008 the ledger is apart from the data of the site
 W009 a test suite flushes tables and lacks our runner
+W010 a stream's newest entry is dated ahead of now (--database)
 """
 
 from __future__ import annotations

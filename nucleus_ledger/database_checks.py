@@ -13,7 +13,7 @@ from django.apps import apps
 from django.core import checks
 from django.db import DatabaseError, connections, router
 
-from nucleus_ledger import guards
+from nucleus_ledger import clocks, guards
 from nucleus_ledger.routing import ledger_alias
 
 _RETURNING_SINCE = (3, 35, 0)
@@ -94,6 +94,20 @@ def check_guards(databases: Sequence[str] | None = None, **kwargs: Any) -> list[
                     id="nucleus_ledger.W004",
                 )
             )
+    return found
+
+
+@checks.register(checks.Tags.database)
+def check_clocks(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
+    """Report streams whose newest entry is dated ahead of now."""
+    found = []
+    for alias in databases or ():
+        if connections[alias].vendor not in guards.VENDORS or not _holds_ledger(alias):
+            continue
+        for said in clocks.warnings(clocks.streams_ahead(alias)):
+            hint = "Set the clock of the host that appended right; what was appended stays."
+            message = f"Database {alias!r}: {said}."
+            found.append(checks.Warning(message, hint=hint, id="nucleus_ledger.W010"))
     return found
 
 

@@ -17,7 +17,15 @@ from django.core import signing
 from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Sum
 
-from nucleus_ledger import guards, rowsource, statuses, step_leases, stored_breaks, verification
+from nucleus_ledger import (
+    clocks,
+    guards,
+    rowsource,
+    statuses,
+    step_leases,
+    stored_breaks,
+    verification,
+)
 from nucleus_ledger.alarms import announce
 from nucleus_ledger.checking import Plan, StreamCheck
 from nucleus_ledger.conf import conf
@@ -284,7 +292,9 @@ def _with_stored_break(
 def _finish(using: str, run: Verification, standing: Standing) -> Report:
     """Judge what no single stream tells, and store the run's result; in a transaction."""
     found = _all_found(using, run)
-    there = {stored.head.stream for stored in rowsource.read_heads(connections[using], run.scope)}
+    heads = rowsource.read_heads(connections[using], run.scope)
+    found.warnings.extend(clocks.warnings_of(heads))
+    there = {stored.head.stream for stored in heads}
     evidence = _evidence(using, standing, found)
     loose = [
         report

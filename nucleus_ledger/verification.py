@@ -14,6 +14,7 @@ from django.db import connections, router
 
 from nucleus_ledger import (
     acknowledgements,
+    clocks,
     guards,
     reliance,
     rowsource,
@@ -97,6 +98,7 @@ def verify(
     gathered = Gathered()
     if store and run is None:
         gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
+    gathered.warnings.extend(clocks.warnings_of(stored))
     source = using
     if store and run is None and mode == "incremental":
         source = _writable(using)

@@ -19,6 +19,7 @@ ROWS = {
         "alarms",
         "appending",
         "checking",
+        "clocks",
         "drafting",
         "instances",
         "modules",

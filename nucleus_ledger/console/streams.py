@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from nucleus_ledger.console import (
     badges,
     chart,
+    clock,
     findings,
     neighbourhood,
     parts,
@@ -27,7 +28,6 @@ from nucleus_ledger.console import (
     running,
 )
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
-from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Finding, Stream, Verification
 
@@ -91,7 +91,7 @@ class StreamAdmin(ReadOnlyAdmin):
         "last_entry",
         "whole_head",
     )
-    readonly_fields = fields
+    readonly_fields = (*fields, "clock")
 
     @admin.display(description=_("stream"), ordering="name")
     def shown_name(self, stream: Stream) -> str:
@@ -119,8 +119,12 @@ class StreamAdmin(ReadOnlyAdmin):
         return presentation.entries_since(stream)
 
     @admin.display(description=_("last entry"), ordering="head_timestamp")
-    def last_entry(self, stream: Stream) -> str:
-        return moment(stream.head_timestamp) or "–"
+    def last_entry(self, stream: Stream) -> SafeString | str:
+        return clock.last_entry(stream)
+
+    @admin.display(description=_("clock"))
+    def clock(self, stream: Stream) -> SafeString | str:
+        return clock.explained(stream)
 
     @admin.display(description=_("head"))
     def head(self, stream: Stream) -> SafeString | str:
@@ -160,6 +164,12 @@ class StreamAdmin(ReadOnlyAdmin):
     @admin.display(description=_("verifications"))
     def history(self, stream: Stream) -> SafeString | str:
         return presentation.history(stream, _runs_of(stream), self.addresses)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the fields, and what is to be said of the clock where there is something."""
+        if obj is None or clock.ahead(obj) is None:
+            return self.fields
+        return (*self.fields[:4], "clock", *self.fields[4:])
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the stream, which knows around which of its entries the chain is to be drawn."""

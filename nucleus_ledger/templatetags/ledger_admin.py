@@ -10,9 +10,10 @@ from django.core import checks
 from django.db import connections
 from django.db.models import Sum
 
-from nucleus_ledger import guards
-from nucleus_ledger.console import badges
+from nucleus_ledger import clocks, guards
+from nucleus_ledger.console import badges, clock
 from nucleus_ledger.console.addresses import Addresses
+from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Stream, Verification
 
 register = template.Library()
@@ -41,6 +42,10 @@ def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
         "grown": entries - full.entries if full else 0,
         "guards": guards.inspect(connections[streams.db]),
         "warnings": checks.run_checks(tags=["nucleus_ledger"]),
+        "ahead": [
+            (clock.in_words(each), visible(each.stream))
+            for each in clocks.streams_ahead(streams.db, 5)
+        ],
         "red": [(stream, addresses.stream(stream.pk)) for stream in badges.tampered_streams()],
         "streams_url": addresses.streams(),
         "full_url": addresses.verification(full.pk) if full else "",

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connections
 
-from nucleus_ledger import guards
+from nucleus_ledger import clocks, guards
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.moments import age, moment
 from nucleus_ledger.evidence import stored
@@ -48,6 +48,8 @@ class Command(LedgerCommand):
             self.stdout.write(line)
         total = sum(facts["length"] for facts in streams)
         self.stdout.write(f"\n{total} entries in {len(streams)} streams of {conf.ledger_id!r}")
+        for warning in clocks.warnings(clocks.streams_ahead(database)):
+            self.stdout.write(f"warning: {warning}")
         self.stdout.write(f"guards in the database: {standing}")
         self.stdout.write(f"checkpoints: {_in_words(checkpoints)}")
 
@@ -68,6 +70,7 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
     status = getattr(stream, "status", None)
+    ahead = clocks.ahead(stream.name, stream.head_timestamp)
     facts: dict[str, Any] = {
         "name": stream.name,
         "length": stream.length,
@@ -76,6 +79,7 @@ def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
         "result": "never verified",
         "verified_at": None,
         "entries_since": stream.length,
+        "ahead_ms": ahead.by if ahead else 0,
     }
     if status is not None:
         stale = status.result == "intact" and now - status.verified_at > conf.stale_after
