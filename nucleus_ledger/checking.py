@@ -24,7 +24,13 @@ from nucleus_ledger.core.chain import (
 from nucleus_ledger.core.columns import document_of
 from nucleus_ledger.core.manifestlog import Expectation, Follower, mismatch
 from nucleus_ledger.core.rebuilding import Row, Window
-from nucleus_ledger.core.report import Assurance, Problem, StreamReport
+from nucleus_ledger.core.registration import LateEntries
+from nucleus_ledger.core.report import (
+    Assurance,
+    Problem,
+    StreamReport,
+    with_late_entries,
+)
 from nucleus_ledger.core.transition import Result
 
 if TYPE_CHECKING:
@@ -153,8 +159,9 @@ class StreamCheck:
     """The check of one stream. It can stop between rows, and go on from where it stood.
 
     Where it stands are `low` (every sequence below it was read), `cursor`, `found`, `judged` (how
-    many of the plan's acknowledgements were come by) and `follower`, which holds the entries
-    against checkpoints. `observe` is handed all windows that are read.
+    many of the plan's acknowledgements were come by), `follower`, which holds the entries against
+    checkpoints, and `late`, which holds their times against them. `observe` is handed all windows
+    that are read, where nothing is held against checkpoints.
     """
 
     def __init__(
@@ -168,9 +175,12 @@ class StreamCheck:
         self._using, self.plan, self._options = using, plan, options
         self.start = self.low = first_entry(plan)
         self.follower: Follower | None = None
+        self.late: LateEntries | None = None
+        if plan.expected:
+            self.late = LateEntries(plan.head.stream, plan.expected, options.limit)
+            observe = self._hold_against
         if plan.expected and not self.start:
             self.follower = Follower(plan.head.stream, plan.expected)
-            observe = self.follower.feed
         self._reader = _Reader(using, plan, options, progress, observe)
         self.cursor = _cursor(plan, self.start)
         self.found = Collected(options.limit)
@@ -220,14 +230,21 @@ class StreamCheck:
             self._take_outside(_heads_that_differ(self._using, self.plan, self.plan.expected))
 
     def report(self) -> StreamReport:
-        report = _report(self.plan, self.found, self.start, self.cursor)
         expected = self.plan.expected
+        report = _report(self.plan, self.found, self.start, self.cursor)
+        report = with_late_entries(report, self.late, expected)
         if self.follower is None or expected is None or not expected.recorded:
             return report
         if not self.follower.fits or not expected.length:
             return report
         assurance: Assurance = "witnessed" if expected.witnessed else "checkpoint"
         return replace(report, assurance=assurance, assured_through=expected.length - 1)
+
+    def _hold_against(self, window: Window) -> None:
+        if self.follower:
+            self.follower.feed(window)
+        if self.late:
+            self.late.feed(window)
 
     def _read_to(self, stop: Any, end: int | None) -> bool:
         """Read to `stop`, or to `end` if that comes first; a tampered length is any value."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from django.conf import settings
 
-from nucleus_ledger.core import note, patterns
+from nucleus_ledger.core import note
 from nucleus_ledger.core.record import LABEL, is_label
 from nucleus_ledger.errors import ConfigurationError, InvalidNote
 
@@ -107,7 +107,6 @@ OPTIONS: Mapping[str, Option] = {
     "CHECKPOINT_WITNESSES": Option((), "a list of URLs", _texts),
     "WITNESS_VKEYS": Option((), "a list of vkeys: name+id+key", _vkeys),
     "WITNESS_THRESHOLD": Option(1, "a whole number >= 1", _whole(1, 100)),
-    "BACKDATED_STREAMS": Option((), "a list of names of streams, or prefix/*", _labels),
 }
 
 
@@ -227,10 +226,6 @@ class Conf:
     @property
     def witness_threshold(self) -> int:
         return cast("int", self._get("WITNESS_THRESHOLD"))
-
-    def is_backdated(self, stream: str) -> bool:
-        """Whether the times of a stream are its writers' own: when something was, not when said."""
-        return any(patterns.matches(name, stream) for name in self._get("BACKDATED_STREAMS"))
 
 
 conf = Conf()

@@ -228,6 +228,7 @@ class Verification(models.Model):
     entries = models.BigIntegerField(_("entries"), default=0)
     findings_total = models.BigIntegerField(_("findings"), default=0)
     warnings = models.JSONField(_("warnings"), default=list)
+    notices = models.JSONField(_("notices"), default=list)
     # Set only while a run holds the lease of that name; unique, so that one process gets it.
     lease = models.CharField(_("lease"), max_length=50, null=True)  # noqa: DJ001
     lease_until = UTCDateTimeField(_("lease until"), null=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RUN = (
     "pk", "started_at", "finished_at", "origin", "user", "mode", "scope", "deep", "validated",
     "result", "assurance", "evidence_size", "evidence_root", "streams", "entries",
-    "findings_total", "warnings",
+    "findings_total", "warnings", "notices",
 )  # fmt: skip
 # Not `verification`, which is null once the run is deleted; `run` has its key.
 _STATUS = (

@@ -21,6 +21,7 @@ from nucleus_ledger.core.chain import Cursor, Finding, Head
 from nucleus_ledger.core.manifest import StreamHead
 from nucleus_ledger.core.manifestlog import Expectation, Follower, Mark
 from nucleus_ledger.core.merkle import CompactRange
+from nucleus_ledger.core.registration import Notice
 from nucleus_ledger.core.report import StreamReport
 from nucleus_ledger.evidence.against import Anchor
 from nucleus_ledger.models import Verification, VerificationStep
@@ -145,6 +146,7 @@ def _packed(standing: Standing) -> dict[str, Any]:
             "findings": [asdict(finding) for finding in check.found.kept],
             "settled": check.found.settled,
             "follower": _packed_follower(check.follower),
+            "late": [check.late.runs, check.late.total] if check.late else None,
         }
     return packed
 
@@ -167,6 +169,9 @@ def _standing(using: str, packed: dict[str, Any]) -> Standing:
             check.follower.tree = CompactRange(followed["size"], hashes)
             check.follower.passed = followed["passed"]
             check.follower.findings = list(map(_finding, followed["findings"]))
+        if check.late and stored["late"]:
+            runs, check.late.total = stored["late"]
+            check.late.runs = [tuple(run) for run in runs]
     return standing
 
 
@@ -185,12 +190,11 @@ def _expectation(packed: dict[str, Any] | None) -> Expectation | None:
     if packed is None:
         return None
     marks = tuple(
-        Mark(StreamHead(**mark["head"]) if mark["head"] else None, mark["first"], mark["until"])
+        Mark(**{**mark, "head": StreamHead(**mark["head"]) if mark["head"] else None})
         for mark in packed["marks"]
     )
-    imported = tuple((low, high) for low, high in packed["imported"])
     notes = packed["notes"] and tuple(packed["notes"])
-    return Expectation(marks, packed["slack"], imported, packed["witnessed"], notes)
+    return Expectation(**{**packed, "marks": marks, "notes": notes})
 
 
 def _plan(packed: dict[str, Any]) -> Plan:
@@ -220,6 +224,7 @@ def _report(packed: dict[str, Any]) -> StreamReport:
             "held": None,
             "covers": None,
             "standing": None,
+            "notices": tuple(Notice(**each) for each in packed["notices"]),
         }
     )
 

@@ -107,6 +107,7 @@ def finish(using: str, run: Verification, report: Report, unstored: Sequence[Str
         run.warnings = [*report.warnings, *report.errors]
         run.evidence_size = report.checkpoint.size if report.checkpoint else None
         run.evidence_root = report.checkpoint.root if report.checkpoint else ""
+        run.notices = [notice.as_dict() for notice in report.notices]
         run.lease = run.lease_until = None
         sign_run(using, run)
         run.save(using=using)

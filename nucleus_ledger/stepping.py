@@ -233,7 +233,7 @@ def _evidence(using: str, standing: Standing, found: Found) -> Evidence:
     """Return what to hold the ledger against: the checkpoint that was the newest at first."""
     if standing.looked and standing.anchor is None:
         return Evidence()
-    evidence = against.prepared(using)
+    evidence = against.prepared()
     if not standing.looked:
         standing.anchor = against.find_anchor(using, evidence)
         standing.looked = True

@@ -379,12 +379,20 @@ def with_stored_break(
 
 
 def _in_order(streams: list[StreamReport], limit: int) -> list[StreamReport]:
-    """Sort by the byte order of the names, and keep as many findings as a report may hold."""
+    """Sort by the byte order of the names; keep as many findings, and notices, as may be held."""
     ordered = sorted(streams, key=lambda stream: str(stream.name).encode(errors="replace"))
     kept = []
+    findings = notices = limit
     for stream in ordered:
-        kept.append(replace(stream, findings=stream.findings[: max(limit, 0)]))
-        limit -= len(stream.findings)
+        kept.append(
+            replace(
+                stream,
+                findings=stream.findings[: max(findings, 0)],
+                notices=stream.notices[: max(notices, 0)],
+            )
+        )
+        findings -= len(stream.findings)
+        notices -= len(stream.notices)
     return kept
 
 

@@ -27,7 +27,6 @@ NUCLEUS_LEDGER = {
     "CHECKPOINT_KEY_FILES": env.list("CHECKPOINT_KEY_FILES", default=[]),
     "CHECKPOINT_VKEYS": env.list("CHECKPOINT_VKEYS", default=[]),
     "CHECKPOINT_SINKS": env.list("CHECKPOINT_SINKS", default=[]),
-    "BACKDATED_STREAMS": env.list("BACKDATED_STREAMS", default=[]),
 }
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

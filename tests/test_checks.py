@@ -241,7 +241,6 @@ VKEY = "example.com/ledger+d59e3af8+AWTrRH8wMLjTUqhRWXIJJDScjcRI/e59PS4l8eWArPjq
         ({"CHECKPOINT_VKEYS": ["nonsense"]}, ["E003"]),
         ({"CHECKPOINT_VKEYS": [VKEY]}, ["E003"]),  # its id is not that of this name
         ({"WITNESS_THRESHOLD": 0}, ["E003"]),
-        ({"BACKDATED_STREAMS": "flights/*"}, ["E003"]),
     ],
     ids=str,
 )

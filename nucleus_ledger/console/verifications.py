@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger import step_leases, stepping
-from nucleus_ledger.console import badges, findings, parts, running
+from nucleus_ledger.console import badges, findings, notices, parts, running
 from nucleus_ledger.console.base import ReadOnlyAdmin, shows_payloads
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import NotFound
@@ -53,6 +53,7 @@ class VerificationAdmin(ReadOnlyAdmin):
         "findings_total",
         "findings_list",
         "shown_warnings",
+        "shown_notices",
     )
     readonly_fields = fields
 
@@ -86,6 +87,10 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("warnings"))
     def shown_warnings(self, run: Verification) -> str:
         return "\n".join(visible(str(warning)) for warning in parts.as_list(run.warnings)) or "–"
+
+    @admin.display(description=_("notices"))
+    def shown_notices(self, run: Verification) -> SafeString | str:
+        return notices.listed(notices.read(run.notices))
 
     @admin.display(description=_("what was found"))
     def findings_list(self, run: Verification) -> SafeString | str:

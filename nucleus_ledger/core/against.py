@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from nucleus_ledger.core.chain import Finding
@@ -18,10 +18,6 @@ from nucleus_ledger.core.transition import CheckpointRef
 LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
 
 
-def _never(_stream: str) -> bool:
-    return False
-
-
 def _unknown(_size: int) -> str | None:
     return None
 
@@ -32,8 +28,8 @@ class Evidence:
 
     `lines` say what was held against what; `findings` are of the log itself; `errors` keep a
     verification from being told. `checkpoint` is the newest signed root that `log` leads to, and
-    `root_at` gives the root of that log at a smaller size, None where it is not known. `slack`,
-    `backdated`, `imported` and `notes` are as in `Expectation`.
+    `root_at` gives the root of that log at a smaller size, None where it is not known. `slack` and
+    `notes` are as in `Expectation`.
     """
 
     log: ManifestLog | NewestManifest | None = None
@@ -41,8 +37,6 @@ class Evidence:
     root_at: Callable[[int], str | None] = _unknown
     witnessed: bool = False
     slack: int = 0
-    backdated: Callable[[str], bool] = _never
-    imported: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     notes: Notes | None = None
     lines: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -54,8 +48,8 @@ class Evidence:
             return None
         return Expectation(
             self.log.marks(stream),
-            None if self.backdated(stream) else self.slack,
-            self.imported.get(stream, ()),
+            self.slack,
+            self.log.complete,
             self.witnessed,
             self.notes,
         )

@@ -13,7 +13,13 @@ from nucleus_ledger.core.chain import Cursor, Finding, FindingsDigest, Head, Rul
 from nucleus_ledger.core.manifestlog import Expectation, Follower, ManifestLog, mismatch
 from nucleus_ledger.core.note import COSIGNATURE, VerifierKey
 from nucleus_ledger.core.rebuilding import Window
-from nucleus_ledger.core.report import Assurance, Report, StreamReport
+from nucleus_ledger.core.registration import LateEntries
+from nucleus_ledger.core.report import (
+    Assurance,
+    Report,
+    StreamReport,
+    with_late_entries,
+)
 from nucleus_ledger.core.transition import Result
 from nucleus_ledger.errors import InvalidData, InvalidProof
 
@@ -24,7 +30,7 @@ Observe = Callable[[Span, Window], None]
 class Trust:
     """What a verifier brings along: keys, the ledgers it may be of, how many witnesses it wants.
 
-    Without `ledgers` a bundle may be of any ledger. `slack` and `backdated` as in `Expectation`.
+    Without `ledgers` a bundle may be of any ledger. `slack` is as in `Expectation`.
     """
 
     keys: Sequence[VerifierKey] = ()
@@ -32,7 +38,6 @@ class Trust:
     threshold: int = 1
     ledgers: Set[str] | None = None
     slack: int = 300_000
-    backdated: Callable[[str], bool] = lambda _stream: False
     deep: bool = False
 
 
@@ -87,7 +92,7 @@ def _check_ledgers(header: Header, trust: Trust) -> None:
 
 
 def _read_evidence(reader: Reader, header: Header, trust: Trust) -> Evidence:
-    evidence = Evidence(slack=trust.slack, backdated=trust.backdated)
+    evidence = Evidence(slack=trust.slack)
     if trust.ledgers is None:
         evidence.warnings.append(
             f"the ledger is not pinned: this may be any ledger that calls itself {header.ledger!r}"
@@ -145,7 +150,9 @@ def _check_stream(
 ) -> StreamReport:
     rules = Rules(span.name, frozenset({span.ledger}), deep=trust.deep)
     cursor = Cursor(span.low, (span.prev_hash,))
-    expected = _through(evidence.expectation(span.name), span.high)
+    recorded = evidence.expectation(span.name)
+    expected = _through(recorded, span.high)
+    late = LateEntries(span.name, recorded, most) if recorded else None
     follower = Follower(span.name, expected) if expected and not span.low else None
     wrong: list[Finding] = []
     digest = FindingsDigest()
@@ -159,6 +166,8 @@ def _check_stream(
                 follower.feed(window)
             elif expected:
                 wrong.extend(_heads_that_differ(window, expected))
+            if late:
+                late.feed(window)
             if observe:
                 observe(span, window)
 
@@ -181,7 +190,8 @@ def _check_stream(
         follower.conclude()
     for finding in (*wrong, *(follower.findings if follower else ())):
         take(finding)
-    return _report(span, cursor, kept, digest, evidence, follower)
+    report = _report(span, cursor, kept, digest, evidence, follower)
+    return with_late_entries(report, late, recorded)
 
 
 def _through(expected: Expectation | None, length: int) -> Expectation | None:

@@ -128,6 +128,11 @@ def time_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def text_of_milliseconds(milliseconds: int) -> str:
+    """Return a timestamp of the ledger as `created_at` says times; requires a year up to 9999."""
+    return time_text(_EPOCH + timedelta(milliseconds=milliseconds))
+
+
 def parse_stream_head(text: str) -> StreamHead:
     """Read the text of a stream head; raises `InvalidProof`."""
     said = _object(text, STREAM_HEAD_SCHEMA)

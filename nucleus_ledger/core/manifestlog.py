@@ -31,12 +31,13 @@ Notes = tuple[str, str | None]
 class Mark:
     """A state of a stream that manifests record: `first` is the first of them, by number.
 
-    `until` is when the last of them was made (ms since 1970): entries behind are no older. Without
-    a head the stream was not there.
+    `since` and `until` are when the first and the last of them were made (ms since 1970). Entries
+    after it were registered after `until`. Without a head the stream was not there.
     """
 
     head: StreamHead | None
     first: int
+    since: int
     until: int
 
     @property
@@ -48,16 +49,15 @@ class Mark:
 class Expectation:
     """What checkpoints say of one stream: its marks, ascending by length.
 
-    `slack`: how many ms an entry may say it is older than the mark before it; None where the times
-    of this stream say nothing of when an entry was appended. `imported`: sequences whose times are
-    those of another ledger, as low <= sequence < high. `witnessed`: by enough witnesses. `notes`:
-    the signed note that says so, and the one of its size that stands beside the ledger; a finding
-    carries both, so that it proves itself.
+    `complete`: these are all its marks, and not the newest alone. `slack`: by how many ms an entry
+    may claim to be older than the checkpoint before it without being called late. `witnessed`: by
+    enough witnesses. `notes`: the signed note that says so, and the one of its size that stands
+    beside the ledger; a finding carries both, so that it proves itself.
     """
 
     marks: tuple[Mark, ...]
-    slack: int | None = None
-    imported: tuple[tuple[int, int], ...] = ()
+    slack: int = 0
+    complete: bool = True
     witnessed: bool = False
     notes: Notes | None = None
 
@@ -69,6 +69,11 @@ class Expectation:
     @property
     def recorded(self) -> bool:
         return any(mark.head for mark in self.marks)
+
+    @property
+    def times_from(self) -> int:
+        """From which sequence on the marks tell after when an entry was registered."""
+        return 0 if self.complete else self.length
 
 
 @dataclass(slots=True)
@@ -82,6 +87,8 @@ class _Span:
 
 class ManifestLog:
     """The log of manifests, read from its beginning: its root, and all states of each stream."""
+
+    complete = True
 
     def __init__(self) -> None:
         self.tree = CompactRange()
@@ -135,11 +142,16 @@ class ManifestLog:
     def marks(self, stream: str) -> tuple[Mark, ...]:
         """Return what is known of a stream, ascending by length; of an unknown one its absence."""
         spans = self._spans.get(stream) or [_Span(None, 0)]
-        return tuple(Mark(span.head, span.first, self._until(span)) for span in spans)
+        return tuple(
+            Mark(span.head, span.first, self._since(span), self._until(span)) for span in spans
+        )
 
     def kept(self, stream: str) -> list[StreamHead]:
         """Return the recorded heads of a stream that still hold, ascending by length."""
         return [span.head for span in self._spans.get(stream, ()) if span.head]
+
+    def _since(self, span: _Span) -> int:
+        return self._made[span.first] if self._made else 0
 
     def _until(self, span: _Span) -> int:
         last = self.size if span.last is None else span.last + 1
@@ -196,6 +208,7 @@ class NewestManifest:
 
     manifest: Manifest
     heads: Mapping[str, StreamHead]
+    complete = False
 
     @property
     def last(self) -> Manifest:
@@ -203,7 +216,7 @@ class NewestManifest:
 
     def marks(self, stream: str) -> tuple[Mark, ...]:
         made = self.manifest.milliseconds
-        return (Mark(self.heads.get(stream), self.manifest.number, made),)
+        return (Mark(self.heads.get(stream), self.manifest.number, made, made),)
 
 
 @dataclass(slots=True)
@@ -219,14 +232,18 @@ class Follower:
     passed: int = 0
     findings: list[Finding] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        marks = self.expectation.marks
+        while self.passed < len(marks) and not marks[self.passed].length:
+            self.passed += 1  # an empty stream has nothing to compare
+
     def feed(self, window: Window) -> None:
         """Take the next rows; requires them in the order of a walk from the first entry on."""
         place = 0
-        while place < window.size and not self._is_over():
+        while place < window.size and self.passed < len(self.expectation.marks):
             if window.sequence[place] != self.tree.size:
                 place += 1  # missing or repeated: the walk says so, and no later root can be right
                 continue
-            self._judge_time(window, place)
             stop = place + self._run(window.sequence, place)
             for hash_ in window.hash[place:stop]:
                 self.tree.append(_leaf(hash_))
@@ -244,24 +261,17 @@ class Follower:
     def fits(self) -> bool:
         return not self.findings and self.passed == len(self.expectation.marks)
 
-    def _is_over(self) -> bool:
-        """Whether nothing that follows can say anything: no mark ahead, no time to be judged."""
-        marks = self.expectation.marks
-        return self.passed == len(marks) and not (marks and marks[-1].length == self.tree.size)
-
     def _run(self, sequence: Sequence[Any], place: int) -> int:
         """Return how many rows from a place on follow each other before the next mark."""
-        start, marks = self.tree.size, self.expectation.marks
-        count = len(sequence) - place
-        if self.passed < len(marks):
-            count = min(count, marks[self.passed].length - start)
+        start = self.tree.size
+        count = min(len(sequence) - place, self.expectation.marks[self.passed].length - start)
         following = list(range(start, start + count))
         return count if list(sequence[place : place + count]) == following else 1
 
     def _compare(self, hash_: Any) -> None:
         """Hold the entries so far against the next mark, if it is the one of their number."""
         marks = self.expectation.marks
-        if self.passed == len(marks) or marks[self.passed].length != self.tree.size:
+        if marks[self.passed].length != self.tree.size:
             return
         head = marks[self.passed].head
         if head and (head.head_hash != hash_ or head.root != self.tree.root().hex()):
@@ -277,34 +287,6 @@ class Follower:
         if self.tree.size == head.length:
             actual |= {"head_hash": str(hash_), "root": self.tree.root().hex()}
         self.findings.append(mismatch(head, mark.first, actual, self.expectation.notes))
-
-    def _judge_time(self, window: Window, place: int) -> None:
-        """Hold the first entry behind a mark against the time when the mark was made."""
-        slack, marks, sequence = self.expectation.slack, self.expectation.marks, self.tree.size
-        while self.passed < len(marks) and marks[self.passed].length == sequence == 0:
-            self.passed += 1  # an empty stream has nothing to compare
-        if slack is None or not self.passed or marks[self.passed - 1].length != sequence:
-            return
-        if any(low <= sequence < high for low, high in self.expectation.imported):
-            return
-        until, time, record_id = (
-            marks[self.passed - 1].until,
-            window.timestamp[place],
-            window.record_id[place],
-        )
-        if type(time) is int and time < until - slack:
-            self.findings.append(
-                Finding(
-                    "checkpoint_mismatch",
-                    self.stream,
-                    sequence,
-                    record_id if isinstance(record_id, str) else None,
-                    (),
-                    {"not_before": until, **_note(self.expectation.notes, 0)},
-                    {"timestamp": time, **_note(self.expectation.notes, 1)},
-                    "the entry says it is older than a checkpoint that does not have it",
-                )
-            )
 
 
 def mismatch(

@@ -29,6 +29,18 @@ def age(since: datetime, now: datetime) -> str:
     return f"{seconds} s ago"
 
 
+def lasting(milliseconds: int) -> str:
+    """Return a length of time exactly, in all units that it has: `1 h 2.5 s`."""
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if milliseconds >= size:
+            parts.append(f"{milliseconds // size} {unit}")
+            milliseconds %= size
+    if milliseconds or not parts:
+        parts.append(f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + " s")
+    return " ".join(parts)
+
+
 def span(text: str) -> tuple[int | None, int | None] | None:
     """Read a span of time in UTC and return it as start <= ms < end; None if it is none.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.manifestlog import Expectation
+from nucleus_ledger.core.registration import REGISTERED_LATE, LateEntries, Notice
 from nucleus_ledger.core.transition import CheckpointRef, Known, Mode, Result
 
 SCHEMA = "nucleus-ledger/report/v1"
@@ -45,7 +47,9 @@ class StreamReport:
     """One stream's part. `checked_from` and `checked_to` are sequences, both included.
 
     `assurance` is what the entries through `assured_through` were held against beside the chain
-    itself; behind it, and where it is None, they rest on the chain alone.
+    itself; entries after it, and all where it is None, rest on the chain alone. `notices` are of
+    `late_entries` that were registered later than they claim, as far as that was looked at: of the
+    entries from `times_from` on, None where no checkpoint tells.
     """
 
     name: str
@@ -72,6 +76,15 @@ class StreamReport:
     covers: CheckpointRef | None = None
     on_record: tuple[int, ...] = ()
     standing: Known | None = None
+    notices: tuple[Notice, ...] = ()
+    late_entries: int = 0
+    times_from: int | None = None
+
+    @property
+    def times_judged(self) -> bool:
+        """Whether each timestamp that was read was held against a checkpoint before it."""
+        first = self.checked_from
+        return first is None or (self.times_from is not None and self.times_from <= first)
 
     @property
     def intact(self) -> bool | None:
@@ -94,6 +107,8 @@ class StreamReport:
                 self.checked_to if self.assurance == "chain" else self.assured_through
             ),
             "based_on": self.based_on,
+            "times_judged_from": self.times_from,
+            "late_entries": self.late_entries,
             "findings": [finding.as_dict() for finding in self.findings],
         }
 
@@ -158,6 +173,20 @@ class Report:
         return [each for each in self.streams if each.length != 0 or each.result != "unknown"]
 
     @property
+    def notices(self) -> list[Notice]:
+        """What is no sign of tampering, and worth knowing. Never changes a result."""
+        return [notice for stream in self.streams for notice in stream.notices]
+
+    @property
+    def late_entries(self) -> int:
+        """How many entries were registered later than they claim, those of no notice included."""
+        return sum(stream.late_entries for stream in self.streams)
+
+    @property
+    def times_judged(self) -> bool:
+        return all(stream.times_judged for stream in self.streams)
+
+    @property
     def findings(self) -> list[Finding]:
         return [finding for stream in self.streams for finding in stream.findings]
 
@@ -175,6 +204,7 @@ class Report:
         accept_acknowledged: bool = False,
         strict_guards: bool = False,
         strict_validate: bool = False,
+        strict_times: bool = False,
     ) -> int:
         """Return what a command says to the shell (DESIGN: 0 intact, 1 tampered, 2 unknown, 3)."""
         if self.result == "tampered":
@@ -188,6 +218,8 @@ class Report:
         if strict_guards and not self.guards.get("ok"):
             return EXIT_NOT_STRICT
         if strict_validate and (self.problems or not self.validated):
+            return EXIT_NOT_STRICT
+        if strict_times and (self.late_entries or not self.times_judged):
             return EXIT_NOT_STRICT
         return EXIT_INTACT
 
@@ -213,8 +245,45 @@ class Report:
             "evidence": list(self.evidence),
             "unmet": list(self.unmet),
             "problems": [problem.as_dict() for problem in self.problems],
+            "notices": [notice.as_dict() for notice in self.notices],
+            "late_entries": self.late_entries,
+            "times_judged": self.times_judged,
             "findings_total": self.findings_total,
             "findings_truncated": self.findings_total > shown,
             "verification": self.verification,
             "streams": [stream.as_dict() for stream in self.streams],
         }
+
+
+def notice_lines(report: Report) -> Iterator[str]:
+    """Yield each notice as a line, and how many late entries are counted and not shown."""
+    for notice in report.notices:
+        yield f"notice: {REGISTERED_LATE} in {notice.stream}: {notice.message}"
+    hidden = report.late_entries - sum(notice.count for notice in report.notices)
+    if hidden:
+        yield f"notice: … and {hidden} more entries {REGISTERED_LATE} that are counted and not kept"
+
+
+def times_not_judged(report: Report) -> str:
+    """Say why a run that was to be strict about times cannot be; empty where it can."""
+    if report.times_judged:
+        return ""
+    names = [each.name for each in report.streams if not each.times_judged]
+    return (
+        f"the timestamps of {len(names)} stream(s) were not all held against checkpoints: "
+        f"{', '.join(map(str, names[:3]))}{', …' if len(names) > 3 else ''}"
+    )
+
+
+def with_late_entries(
+    report: StreamReport, late: LateEntries | None, expected: Expectation | None
+) -> StreamReport:
+    """Return a stream's report with what checkpoints tell of the times in it."""
+    if late is None or expected is None:
+        return report
+    return replace(
+        report,
+        notices=late.notices,
+        late_entries=late.total,
+        times_from=expected.times_from,
+    )

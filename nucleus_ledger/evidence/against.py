@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nucleus_ledger.conf import IMPORTS, conf
-from nucleus_ledger.core import canonical, checkpoint, hashing, note, signing
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core import checkpoint, note, signing
 from nucleus_ledger.core.against import LOG, Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.checkpoint import Checkpoint
@@ -19,7 +18,6 @@ from nucleus_ledger.core.note import Note, VerifierKey
 from nucleus_ledger.core.transition import CheckpointRef
 from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import (
-    Deserialization,
     InvalidData,
     InvalidNote,
     InvalidProof,
@@ -28,7 +26,6 @@ from nucleus_ledger.errors import (
 )
 from nucleus_ledger.evidence import memory, signers, sinks, state, stored
 from nucleus_ledger.evidence.sinks import StorageSink
-from nucleus_ledger.keyset import rows_in_order
 from nucleus_ledger.routing import is_replica
 
 logger = logging.getLogger("nucleus_ledger.evidence")
@@ -58,7 +55,7 @@ def load(
     given = [_given(Path(path)) for path in paths]
     for each in given:
         _check_is_ours(each)
-    evidence = prepared(using)
+    evidence = prepared()
     for each in given:
         _check_signatures(each, keys, evidence)
     newest = max(given, key=lambda each: each.checkpoint.size)
@@ -79,15 +76,16 @@ def load(
     return evidence
 
 
-def newest(using: str) -> Evidence | None:
+def newest(using: str, *, whole: bool = False) -> Evidence | None:
     """Return the evidence of the newest checkpoint that a sink holds; None without sinks, or one.
 
-    Of each stream only the newest recorded state is in it. What keeps it from being read stands in
-    its `errors`.
+    Of each stream only the newest recorded state is in it, unless the `whole` log is wanted: that
+    costs a line for each state that was ever recorded, and tells when each entry was registered.
+    What keeps it from being read stands in its `errors`.
     """
     if not conf.checkpoint_sinks:
         return None
-    evidence = prepared(using)
+    evidence = prepared()
     anchor = find_anchor(using, evidence)
     if anchor is None:
         return evidence if evidence.errors or evidence.warnings else None
@@ -101,7 +99,25 @@ def newest(using: str) -> Evidence | None:
         given = Given(anchor.sink, note.parse(anchor.note), checkpoint_of(anchor.note), sink)
         evidence.errors.clear()
         _follow(using, evidence, [given], sink)
+    elif whole:
+        _read_whole(using, evidence, checkpoint_of(anchor.note))
     return evidence
+
+
+def _read_whole(using: str, evidence: Evidence, said: Checkpoint) -> None:
+    """Put the whole log into evidence that has its newest manifest, from the database's copies."""
+    try:
+        log = stored.log(stored.documents(using, 0, said.size))
+        if log.tree.root() != said.root:
+            raise InvalidProof("the older manifests are not those that were signed")
+    except InvalidProof as exc:
+        evidence.warnings.append(
+            f"the database's copies of older manifests cannot be used: {exc}. Timestamps of "
+            f"entries that checkpoint {said.size} covers are not judged"
+        )
+        return
+    evidence.log = log
+    evidence.warnings.extend(log.notices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +211,10 @@ def checkpoint_of(text: str) -> Checkpoint:
     return checkpoint.parse(note.parse(text).text)
 
 
-def prepared(using: str) -> Evidence:
-    """Return evidence that holds nothing yet but what the settings and the imports say."""
+def prepared() -> Evidence:
+    """Return evidence that holds nothing yet but what the settings say."""
     _depth, _size, skew = conf.entry_limits
-    return Evidence(slack=skew, backdated=conf.is_backdated, imported=_imported(using))
+    return Evidence(slack=skew)
 
 
 def _given(path: Path) -> Given:
@@ -330,19 +346,3 @@ def _line(label: str, signed: Note, witnesses: Sequence[str]) -> str:
     names = ", ".join(dict.fromkeys(each.name for each in signed.signatures))
     text = f"checkpoint {said.size} of {said.origin} ({label}), signatures of {names}"
     return f"{text}; witnessed by {', '.join(witnesses)}" if witnesses else text
-
-
-def _imported(using: str) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Return the sequences whose times are those of another ledger, as entries have it on record.
-
-    Such an entry claims no time before its own: it says that these were carried in then.
-    """
-    found: dict[str, tuple[tuple[int, int], ...]] = {}
-    rows = stored.entries_of(using, IMPORTS)
-    for text, digest in rows_in_order(rows, ("stream_id", "sequence"), ("serialized", "hash")):
-        if hashing.hash_text(text) != digest:
-            continue
-        with suppress(Deserialization, KeyError, TypeError, AttributeError):
-            for stream, span in canonical.loads(text)["payload"]["streams"].items():
-                found[stream] = (*found.get(stream, ()), (span["from"], span["to"] + 1))
-    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.core.chain import Finding
-from nucleus_ledger.core.report import Report, StreamReport
+from nucleus_ledger.core.report import Report, StreamReport, notice_lines
 from nucleus_ledger.core.visible import visible
 
 _SHOWN = 200  # characters of one value in a finding
@@ -37,6 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"… and {hidden} more findings that are counted but not kept"
     for problem in report.problems:
         yield f"problem ({problem.module}) {problem.stream} #{problem.sequence}: {problem.message}"
+    yield from notice_lines(report)
     for line in report.evidence:
         yield f"held against {line}"
     for demand in report.unmet:

@@ -54,6 +54,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='verification',
+            name='notices',
+            field=models.JSONField(default=list, verbose_name='notices'),
+        ),
+        migrations.AddField(
+            model_name='verification',
             name='assurance',
             field=models.CharField(choices=[('chain', 'chain'), ('checkpoint', 'checkpoint'), ('witnessed', 'witnessed checkpoint')], db_default='chain', default='chain', max_length=20, verbose_name='assurance'),
         ),

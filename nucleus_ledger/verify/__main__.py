@@ -2,7 +2,7 @@
 
 Needs no Django and no database: this file and the modules of `nucleus_ledger.core` are all there is
 to review. Exit 0: everything in the file holds, under the keys given; 1: it does not; 2: it could
-not be told.
+not be told; 3: `--strict-times` and entries were registered later than they claim.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from nucleus_ledger.core.bundlecheck import Trust
 from nucleus_ledger.core.bundlefile import read_lines
 from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.receipt import Proved
-from nucleus_ledger.core.report import EXIT_INTACT, EXIT_TAMPERED, EXIT_UNKNOWN, Report
+from nucleus_ledger.core.report import (
+    EXIT_INTACT,
+    EXIT_NOT_STRICT,
+    EXIT_TAMPERED,
+    EXIT_UNKNOWN,
+    Report,
+    notice_lines,
+    times_not_judged,
+)
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.errors import LedgerError
 
@@ -58,8 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--witness-threshold", type=int, default=1, metavar="N", help="how many must have cosigned")
     add("--ledger", action="append", metavar="ID", help="the ledger it must be of; repeatable")
-    add("--backdated", action="append", default=[], metavar="STREAM",
-        help="a stream whose times say nothing of when it was written; repeatable")  # fmt: skip
+    add(
+        "--clock-skew",
+        type=int,
+        default=300_000,
+        metavar="MS",
+        help="how much earlier than it was registered an entry may claim to be (300000)",
+    )
+    add(
+        "--strict-times",
+        action="store_true",
+        help="exit 3 where entries were registered later than they claim, or that is not known",
+    )
     add(
         "--part",
         action="store_true",
@@ -71,13 +89,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _trust(options: argparse.Namespace) -> Trust:
-    backdated = frozenset(options.backdated)
     return Trust(
         keys=_keys(options.vkey),
         witnesses=_keys(options.witness_vkey),
         threshold=options.witness_threshold,
         ledgers=frozenset(options.ledger) if options.ledger else None,
-        backdated=backdated.__contains__,
+        slack=options.clock_skew,
         deep=options.deep,
     )
 
@@ -140,8 +157,9 @@ def _proved_lines(proved: Proved, trust: Trust) -> Iterator[str]:
 
 def _check_bundle(path: Path, trust: Trust, options: argparse.Namespace) -> int:
     _header, report = bundlecheck.check(read_lines(path), trust, label=str(path))
-    code = report.exit_code()
-    if code == EXIT_INTACT and report.mode == "range" and not options.part:
+    code = report.exit_code(strict_times=options.strict_times)
+    told = code in (EXIT_INTACT, EXIT_NOT_STRICT)
+    if told and report.mode == "range" and not options.part:
         code = EXIT_UNKNOWN
     if options.format == "json":
         _write(json.dumps(report.as_dict(code), indent=2))
@@ -159,6 +177,8 @@ def _print(report: Report, code: int) -> None:
         )
     for finding in report.findings[:_SHOWN]:
         _say(f"{finding.kind} in {finding.stream} at #{finding.sequence}: {finding.message}")
+    for line in notice_lines(report):
+        _say(line)
     for line in report.evidence:
         _say(f"held against {line}")
     for warning in report.warnings:
@@ -171,6 +191,8 @@ def _print(report: Report, code: int) -> None:
             _say(f"INTACT: {streams}, ledger {report.ledger!r}, assurance: {report.assurance}")
         case 0, _:
             _say(f"A PART, and nothing wrong in it: {streams}")
+        case 3, _:
+            _say(f"NOT STRICT: {times_not_judged(report) or 'entries were registered late'}")
         case 1, _:
             _say(f"TAMPERED: {report.findings_total} finding(s) in {streams}")
         case _:

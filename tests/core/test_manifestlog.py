@@ -74,8 +74,8 @@ def rows(chain: list[str], times: list[int] | None = None, size: int = 3) -> lis
     return found
 
 
-def follow(log: ManifestLog, stream: str, windows: list[Window], slack: int | None = 0) -> Follower:
-    follower = Follower(stream, Expectation(log.marks(stream), slack))
+def follow(log: ManifestLog, stream: str, windows: list[Window]) -> Follower:
+    follower = Follower(stream, Expectation(log.marks(stream)))
     for window in windows:
         follower.feed(window)
     follower.conclude()
@@ -91,15 +91,15 @@ def test_each_change_of_each_entry_is_told_at_the_first_length_that_has_it() -> 
             site.add([head("s", length)])
         total = lengths[-1] + chance.randrange(4)
         chain = hashes("s", total)
-        assert follow(site.log, "s", rows(chain, size=chance.randrange(1, 9)), None).fits
+        assert follow(site.log, "s", rows(chain, size=chance.randrange(1, 9))).fits
         for place in range(total):
             changed = [*chain[:place], "00" * 32, *chain[place + 1 :]]
-            follower = follow(site.log, "s", rows(changed, size=chance.randrange(1, 9)), None)
+            follower = follow(site.log, "s", rows(changed, size=chance.randrange(1, 9)))
             behind = [length for length in lengths if length > place]
             told = [finding.sequence for finding in follower.findings]
             assert told == ([behind[0] - 1] if behind else []), (lengths, place)
         for cut in range(total):
-            follower = follow(site.log, "s", rows(chain[:cut]), None)
+            follower = follow(site.log, "s", rows(chain[:cut]))
             behind = [length for length in lengths if length > cut]
             assert [f.sequence for f in follower.findings] == ([behind[0] - 1] if behind else []), (
                 lengths,
@@ -165,42 +165,3 @@ def test_a_stream_of_which_nothing_is_as_it_was_was_there_all_the_same() -> None
     site.add([head("s", 3, other)], (), (Restored("s", 4, 0, "all is lost"),))
     assert [mark.length for mark in site.log.marks("s")] == [3]
     assert follow(site.log, "s", rows(other, [START - 9] * 3 + [START + 2000] * 2)).fits
-
-
-@pytest.mark.parametrize(
-    ("length", "second", "told"),
-    [
-        (4, 1, [4]),  # behind the newest length, and older than the newest manifest with it
-        (4, 3, []),
-        (2, 0, [2]),  # behind an older length: older than the last manifest that had it
-        (2, 1, []),
-    ],
-)
-def test_an_entry_is_no_older_than_the_last_manifest_without_it(
-    length: int, second: int, told: list[int]
-) -> None:
-    site = Site()
-    for heads in ([head("s", 2)], [], [head("s", 4)], []):
-        site.add(heads)
-    times = [START] * 2 + [START + 1000] * (length - 2) + [START + 1000 * second] * 4
-    if length == 2:
-        times[4:] = [START + 10**6] * (len(times) - 4)
-    chain = hashes("s", 6)
-    follower = follow(site.log, "s", rows(chain, times[:6]))
-    assert [finding.sequence for finding in follower.findings] == told
-    assert not follow(site.log, "s", rows(chain, times[:6]), slack=10**7).findings
-    assert not follow(site.log, "s", rows(chain, times[:6]), slack=None).findings
-
-
-def test_a_stream_that_no_manifest_has_is_younger_than_all_of_them() -> None:
-    site = Site()
-    site.add([head("s", 2)])
-    late = follow(site.log, "new", rows(hashes("new", 2), [START - 1, START]))
-    assert [finding.message for finding in late.findings] == [
-        "the entry says it is older than a checkpoint that does not have it"
-    ]
-    imported = Expectation(site.log.marks("new"), 0, ((0, 2),))
-    follower = Follower("new", imported)
-    for window in rows(hashes("new", 2), [START - 1, START]):
-        follower.feed(window)
-    assert not follower.findings

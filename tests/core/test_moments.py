@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from nucleus_ledger.core.moments import age, moment, span
+from nucleus_ledger.core.moments import age, lasting, moment, span
 
 DAY, MINUTE = 86_400_000, 60_000
 NOV_24 = 1_795_478_400_000
@@ -45,3 +45,19 @@ def test_an_age() -> None:
     now = datetime(2026, 11, 24, tzinfo=UTC)
     ages = [age(now - timedelta(seconds=seconds), now) for seconds in (-5, 59, 60, 7200, 200_000)]
     assert ages == ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "0 s"),
+        (1, "0.001 s"),
+        (1500, "1.5 s"),
+        (60_000, "1 min"),
+        (3_600_000, "1 h"),
+        (3_602_500, "1 h 2.5 s"),
+        (90 * 86_400_000 + 61_000, "90 d 1 min 1 s"),
+    ],
+)
+def test_a_length_of_time_is_exact(milliseconds: int, text: str) -> None:
+    assert lasting(milliseconds) == text

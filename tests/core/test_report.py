@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from nucleus_ledger.core.chain import Finding
-from nucleus_ledger.core.report import Mode, Problem, Report, Result, StreamReport
+from nucleus_ledger.core.registration import Notice
+from nucleus_ledger.core.report import (
+    Mode,
+    Problem,
+    Report,
+    Result,
+    StreamReport,
+    notice_lines,
+)
 
 FINDING = Finding("hash_mismatch", "proofs", 2, "r2", (), "a" * 64, "b" * 64, "words")
 GUARDS = {"ok": True, "version": 1, "missing": [], "disabled": [], "altered": []}
@@ -139,6 +148,47 @@ def test_exit_codes(
     assert make_report(result, **changes).exit_code(**options) == code
 
 
+NOTICE = Notice("s0", 3, 2, 90_000, 1_795_478_400_000)
+
+
+@pytest.mark.parametrize(
+    ("result", "changes", "code"),
+    [
+        ("intact", {"times_from": 0}, 0),
+        ("intact", {"times_from": 0, "notices": (NOTICE,), "late_entries": 2}, 3),
+        ("intact", {"times_from": None}, 3),  # no checkpoint tells
+        ("intact", {"times_from": 1}, 3),  # the newest manifest alone tells of what is after it
+        ("intact", {"times_from": 1, "checked_from": 1}, 0),
+        ("intact", {"times_from": None, "checked_from": None}, 0),
+        ("unknown", {"times_from": None}, 2),
+        ("tampered", {"times_from": 0, "notices": (NOTICE,), "late_entries": 2}, 1),
+    ],
+)
+def test_late_entries_change_an_exit_code_only_when_asked(
+    result: Result, changes: dict[str, Any], code: int
+) -> None:
+    report = make_report(result)
+    streams = [replace(each, **changes) for each in report.streams]
+    report = replace(report, streams=streams)
+    assert report.exit_code() == (0 if code == 3 else code)
+    assert report.exit_code(strict_times=True) == code
+    assert report.result == result
+    document = report.as_dict(code)
+    assert document["late_entries"] == changes.get("late_entries", 0)
+    assert document["notices"] == [each.as_dict() for each in changes.get("notices", ())]
+
+
+def test_notices_as_lines() -> None:
+    streams = [
+        replace(each, notices=(NOTICE,), late_entries=7) for each in make_report("intact").streams
+    ]
+    report = replace(make_report("intact"), streams=streams)
+    assert list(notice_lines(report)) == [
+        f"notice: registered_late in s0: {NOTICE.message}",
+        "notice: … and 5 more entries registered_late that are counted and not kept",
+    ]
+
+
 def test_problems_never_make_a_chain_tampered() -> None:
     report = make_report("intact", validated=True, problems=[PROBLEM])
     assert (report.result, report.intact, report.findings) == ("intact", True, [])
@@ -185,6 +235,9 @@ def test_the_json_form() -> None:
                 "message": "no subject",
             }
         ],
+        "notices": [],
+        "late_entries": 0,
+        "times_judged": False,
         "findings_total": 1,
         "findings_truncated": False,
         "verification": 7,
@@ -200,6 +253,8 @@ def test_the_json_form() -> None:
         "assurance": "chain",
         "assured_through": 2,
         "based_on": None,
+        "times_judged_from": None,
+        "late_entries": 0,
         "findings": [FINDING.as_dict()],
     }
 

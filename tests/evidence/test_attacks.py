@@ -1,5 +1,6 @@
 """Attacks of somebody who can write the whole database and leaves a chain that is whole: each is
-intact without a checkpoint, and found with nothing but the newest note in hand."""
+intact without a checkpoint, and found with nothing but the newest note in hand. A false date is no
+tampering; when the entry was registered is known all the same."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from nucleus_ledger.core.manifest import parse_manifest
 from nucleus_ledger.errors import CheckpointRefused, IntegrityFailed
+from nucleus_ledger.evidence import sinks
 from nucleus_ledger.models import Entry
 from tests import attacker
 from tests.evidence.signing_site import SigningSite
@@ -94,8 +97,8 @@ ATTACKS: list[Callable[[str], None]] = [
     delete_stream,
     put_yesterday_back_and_go_on,
     rebuild_everything,
-    add_backdated_stream,
 ]
+ADDITIONS: list[Callable[[str], None]] = [add_backdated_stream, add_backdated_entry]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
@@ -105,7 +108,6 @@ def test_found_with_the_newest_note_alone(
 ) -> None:
     before = site.verify(site.kept())
     assert (before.result, before.assurance) == ("intact", "checkpoint")
-    site.settings.NUCLEUS_LEDGER["MAX_CLOCK_SKEW_MS"] = 0
     attack(site.alias)
     if forge:
         attacker.forge_checkpoints(site.alias)
@@ -133,7 +135,6 @@ def test_an_emptied_ledger(site: SigningSite) -> None:
 def test_copies_removed_too(site: SigningSite, attack: Callable[[str], None]) -> None:
     """With the note alone nothing can be told then, and it is not called intact; with the folder
     of a sink all is there."""
-    site.settings.NUCLEUS_LEDGER["MAX_CLOCK_SKEW_MS"] = 0
     attack(site.alias)
     attacker.forget_checkpoints(site.alias)
     report = site.verify(site.folder / "kept.txt")
@@ -142,8 +143,7 @@ def test_copies_removed_too(site: SigningSite, attack: Callable[[str], None]) ->
     assert site.verify(site.log).result == "tampered"
 
 
-@pytest.mark.parametrize("attack", [a for a in ATTACKS if a is not add_backdated_stream],
-                         ids=lambda attack: attack.__name__)  # fmt: skip
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_the_signer_signs_none_of_it(site: SigningSite, attack: Callable[[str], None]) -> None:
     attack(site.alias)
     size, before = site.said().size, site.note().read_text("utf-8")
@@ -186,12 +186,21 @@ def test_a_fork_shows_both_notes(site: SigningSite) -> None:
     assert finding.actual["note"] != finding.expected["note"]
 
 
-def test_times_that_are_given_are_no_sign_of_anything(site: SigningSite) -> None:
-    add_backdated_stream(site.alias)
-    site.configure(BACKDATED_STREAMS=["agree*"])
-    assert site.verify(site.kept()).result == "tampered"
-    site.configure(BACKDATED_STREAMS=["agreements"])
-    assert site.verify(site.kept()).result == "intact"
+@pytest.mark.parametrize("attack", ADDITIONS, ids=lambda attack: attack.__name__)
+def test_a_false_date_is_told_and_no_tampering(
+    site: SigningSite, attack: Callable[[str], None]
+) -> None:
+    site.configure(MAX_CLOCK_SKEW_MS=0)
+    attack(site.alias)
+    report = site.verify(site.kept())
+    (notice,) = report.notices
+    assurance = "chain" if attack is add_backdated_stream else "checkpoint"
+    made = parse_manifest(sinks.folder(site.log).manifest(1)).milliseconds
+    assert (report.result, report.assurance, report.exit_code()) == ("intact", assurance, 0)
+    assert report.exit_code(strict_times=True) == 3
+    assert (notice.count, notice.registered_after, notice.registered_by) == (1, made, None)
+    claim = attacker.documents(site.alias, notice.stream)[notice.first_sequence]["timestamp"]
+    assert notice.greatest_lag == made - claim
 
 
 def test_a_false_entry_of_the_application_is_found_by_nothing(site: SigningSite) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
 from nucleus_ledger.core.bundlecheck import Trust
+from nucleus_ledger.core.report import notice_lines
+from nucleus_ledger.core.visible import visible
 from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.transfer.importing import import_bundle
 
@@ -36,14 +38,14 @@ class Command(LedgerCommand):
     def handle_ledger(self, *args: Any, file: str, database: str, **options: Any) -> None:
         keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
         _depth, _size, skew = conf.entry_limits
-        trust = Trust(
-            keys=keys, ledgers=conf.accepted_ledgers, slack=skew, backdated=conf.is_backdated
-        )
+        trust = Trust(keys=keys, ledgers=conf.accepted_ledgers, slack=skew)
         header, report = import_bundle(
             database, Path(file), trust, chain_only=options["chain_only"]
         )
         for warning in report.warnings:
             self.stderr.write(f"warning: {warning}")
+        for line in notice_lines(report):
+            self.stderr.write(visible(line))
         self.stdout.write(
             f"{report.entries} entries of {len(header.streams)} streams imported; assurance: "
             f"{report.assurance}."

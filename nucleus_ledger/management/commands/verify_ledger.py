@@ -17,7 +17,12 @@ from nucleus_ledger.conf import conf
 from nucleus_ledger.core import note
 from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.demands import Demands, Held, parse_duration, unmet
-from nucleus_ledger.core.report import EXIT_NOT_STRICT, EXIT_UNKNOWN, Report
+from nucleus_ledger.core.report import (
+    EXIT_NOT_STRICT,
+    EXIT_UNKNOWN,
+    Report,
+    times_not_judged,
+)
 from nucleus_ledger.evidence import against
 from nucleus_ledger.management.files import FileNotWritten, check_writable, write_text
 from nucleus_ledger.management.outcomes import LedgerCommand, failure, json_text, user
@@ -96,6 +101,11 @@ class Command(LedgerCommand):
         parser.add_argument(
             "--strict-validate", action="store_true", help="validate, and exit 3 on a problem"
         )
+        parser.add_argument(
+            "--strict-times",
+            action="store_true",
+            help="exit 3 where entries were registered later than they claim, or that is not known",
+        )
 
     def handle_ledger(self, *args: Any, streams: list[str], database: str, **options: Any) -> None:
         if options["output"] is not None:
@@ -123,12 +133,14 @@ class Command(LedgerCommand):
             accept_acknowledged=options["accept_acknowledged"],
             strict_guards=options["strict_guards"],
             strict_validate=options["strict_validate"],
+            strict_times=options["strict_times"],
         )
         message = conclusion(report)
         if report.unmet:
             message += f"; not met: {report.unmet[0]}"
         if code == EXIT_NOT_STRICT:
-            message += "; a strict option is not met, see the report"
+            why = times_not_judged(report) if options["strict_times"] else ""
+            message += f"; a strict option is not met: {why or 'see the report'}"
         try:
             self._write(report, code, options["format"], options["output"])
         except (FileNotWritten, OSError) as exc:  # never instead of what was found
@@ -171,7 +183,7 @@ def _evidence(database: str, options: dict[str, Any]) -> tuple[Evidence, bool]:
         return against.load(database, options["against"], keys, witnesses), bool(keys)
     if options["vkey"] or options["witness_vkey"]:
         raise failure("--vkey and --witness-vkey need --against: sinks have the keys of settings")
-    evidence = against.newest(database) or Evidence()
+    evidence = against.newest(database, whole=not options["incremental"]) or Evidence()
     if not evidence.lines:
         why = "the sinks hold no checkpoint" if conf.checkpoint_sinks else "there are no sinks"
         if evidence.errors:
