@@ -132,11 +132,7 @@ def append_records(
 
 def append_instance(instance: Entry, *, using: str) -> None:
     """Append an unsaved Entry, and fill in what the ledger computes."""
-    computed = [
-        name for name in ("hash", "sequence", "prev_hash", "serialized") if getattr(instance, name)
-    ]
-    if computed:
-        raise InvalidData(f"{', '.join(computed)}: computed by the ledger, not to be given")
+    drafting.refuse_computed(instance)
     instance.record_id = instance.record_id or None  # type: ignore[assignment]  # Django's default
     _append([Draft(_announce(instance, using), instance=instance)], using, False, None, False)
 

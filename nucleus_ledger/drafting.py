@@ -16,7 +16,7 @@ from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.hashing import EntryForm
 from nucleus_ledger.core.record import Record, check_shape, with_plain_labels
 from nucleus_ledger.errors import InvalidData, LedgerError, Serialization
-from nucleus_ledger.modules import Module, before_append
+from nucleus_ledger.modules import Module, before_append, load_modules
 
 if TYPE_CHECKING:
     from nucleus_ledger.models import Entry, Stream
@@ -127,6 +127,23 @@ def record_of(instance: Entry) -> Record:
         timestamp=instance.timestamp,
         meta=instance.meta,
     )
+
+
+def check_instance(instance: Entry) -> None:
+    """Refuse an unsaved Entry as an append of it would, but for what only its stream can tell."""
+    refuse_computed(instance)
+    record = record_of(instance)
+    draft = Draft(record._replace(record_id=record.record_id or None))
+    prepare([draft], load_modules(), Limits.configured(), reserved=False)
+
+
+def refuse_computed(instance: Entry) -> None:
+    """Refuse an instance that brings along what only the ledger can know."""
+    computed = [
+        name for name in ("hash", "sequence", "prev_hash", "serialized") if getattr(instance, name)
+    ]
+    if computed:
+        raise InvalidData(f"{', '.join(computed)}: computed by the ledger, not to be given")
 
 
 def prepare(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core.exceptions import FieldError, ValidationError
 from django.db import models
+from django.db.models import lookups
 from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
 
 from nucleus_ledger.core import canonical
 from nucleus_ledger.errors import Deserialization
@@ -22,17 +25,24 @@ if TYPE_CHECKING:
     _BinaryField = models.BinaryField[Any, Any]
     _DateTimeField = models.DateTimeField[Any, Any]
     _JSONField = models.JSONField[Any, Any]
+    _Lookup = models.Lookup[Any]
 else:
     _BinaryField = models.BinaryField
     _DateTimeField = models.DateTimeField
     _JSONField = models.JSONField
+    _Lookup = models.Lookup
 
 
 class HashField(_BinaryField):
     """A SHA-256: 64 lowercase hex digits in Python, its 32 bytes in the database.
 
-    Half the size of the digits in the row and in the key's index.
+    Half the size of the digits in the row and in the key's index. Lookups take hex digits of either
+    case: `exact`, `iexact`, `in`, `startswith`, `istartswith` (by the index), `isnull`, comparisons
+    and `range`. Those that would have to read every row are refused with a `FieldError`.
     """
+
+    empty_strings_allowed = False
+    default_error_messages: ClassVar = {"invalid": _("A hash is 64 hex digits, not “%(value)s”.")}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["editable"] = False
@@ -49,28 +59,58 @@ class HashField(_BinaryField):
     def to_python(self, value: Any) -> str | None:
         if value is None:
             return None
-        if isinstance(value, (bytes, memoryview)):
-            return bytes(value).hex()
-        try:
-            if isinstance(value, str) and len(bytes.fromhex(value)) == 32:
-                return value.lower()
-        except ValueError:
-            pass
-        raise ValidationError(f"a hash is 64 hex digits, not {value!r}")
+        text = bytes(value).hex() if isinstance(value, (bytes, memoryview)) else value
+        if isinstance(text, str) and _HASH.fullmatch(text):
+            return text.lower()
+        message = self.error_messages["invalid"]
+        raise ValidationError(message, code="invalid", params={"value": shown(value)})
 
-    def get_prep_value(self, value: Any) -> bytes | None:
-        text = self.to_python(value)
-        return None if text is None else bytes.fromhex(text)
+    def get_prep_value(self, value: Any) -> str | None:
+        """Return hex digits, which generic relations compare with `value_to_string`."""
+        return self.to_python(value)
 
     def get_db_prep_value(
         self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
     ) -> Any:
-        if not prepared:
-            value = self.get_prep_value(value)
-        return super().get_db_prep_value(value, connection, prepared=True)
+        text = self.to_python(value)
+        data = None if text is None else bytes.fromhex(text)
+        return super().get_db_prep_value(data, connection, prepared=True)
 
     def value_to_string(self, obj: models.Model) -> str:
         return self.value_from_object(obj) or ""
+
+    def get_lookup(self, lookup_name: str) -> Any:
+        if lookup_name in _REFUSED_LOOKUPS:
+            raise FieldError(
+                f"{self.name}__{lookup_name}: a hash is kept as bytes and cannot be searched for "
+                f"a part of its digits. Use {self.name}__startswith with its first hex digits, or "
+                f"{self.name} with all 64"
+            )
+        # In either case digits mean the same.
+        either = {"iexact": "exact", "istartswith": "startswith"}
+        return super().get_lookup(either.get(lookup_name, lookup_name))
+
+
+_HASH = re.compile("[0-9a-fA-F]{64}")
+_PREFIX = re.compile("[0-9a-fA-F]{0,64}")
+_REFUSED_LOOKUPS = frozenset({"contains", "icontains", "endswith", "iendswith", "regex", "iregex"})
+
+
+@HashField.register_lookup
+class HashStartsWith(_Lookup):
+    """The hashes that begin with some hex digits: a range of bytes, which the index answers."""
+
+    lookup_name = "startswith"
+
+    def get_prep_lookup(self) -> str:
+        if isinstance(self.rhs, str) and _PREFIX.fullmatch(self.rhs):
+            return self.rhs
+        message = f"up to 64 hex digits begin a hash, not {self.rhs!r}"
+        raise ValidationError(message, code="invalid")
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        bounds = (self.rhs.ljust(64, "0"), self.rhs.ljust(64, "f"))
+        return compiler.compile(lookups.Range(self.lhs, bounds))
 
 
 def shown(value: Any) -> str:
@@ -81,13 +121,11 @@ def shown(value: Any) -> str:
 class DocumentField(_JSONField):
     """A JSON document read by the ledger's one decoder, so that numbers come back as hashed."""
 
-    def get_db_prep_value(
-        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
-    ) -> Any:
-        # SQLite compares documents as texts: the one to look for is written as appends write it.
-        if connection.vendor == "sqlite" and type(value) in (dict, list):
-            return canonical.text_of(value)
-        return super().get_db_prep_value(value, connection, prepared)
+    empty_values = (None,)  # {} and [] are documents as any other
+
+    def validate(self, value: Any, model_instance: models.Model | None) -> None:
+        """Leave the types to `Entry.clean()`: JSONField knows fewer than an append takes."""
+        models.Field.validate(self, value, model_instance)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if value is None or (isinstance(expression, KeyTransform) and not isinstance(value, str)):

@@ -7,19 +7,20 @@ HashTile are copies of evidence that is kept elsewhere: they count where a signe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact, GreaterThanOrEqual
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger import appending
+from nucleus_ledger import appending, drafting
 from nucleus_ledger.append_only import AppendOnlyModel, refuse
 from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.core.visible import visible
-from nucleus_ledger.errors import NotFound
+from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.fields import DocumentField, HashField, UTCDateTimeField
 from nucleus_ledger.managers import EntryManager, StreamManager
 
@@ -34,7 +35,7 @@ class Stream(AppendOnlyModel):
     ledger = models.CharField(_("ledger"), max_length=200)
     length = models.BigIntegerField(_("entries"), default=0)
     head_hash = HashField(_("head"), null=True)
-    head_timestamp = models.BigIntegerField(_("time of the last entry"), null=True)
+    head_timestamp = models.BigIntegerField(_("time of the last entry"), null=True, blank=True)
 
     objects: ClassVar[StreamManager] = StreamManager()
 
@@ -104,13 +105,14 @@ class Entry(AppendOnlyModel):
     stream = models.ForeignKey(
         Stream, models.PROTECT, related_name="entries", verbose_name=_("stream"), db_index=False
     )
-    sequence = models.BigIntegerField(_("sequence"))
-    record_id = models.CharField(_("record id"), max_length=200)
-    timestamp = models.BigIntegerField(_("timestamp"))
+    # What `save()` computes is not editable; what it makes up where it is missing may be blank.
+    sequence = models.BigIntegerField(_("sequence"), editable=False)
+    record_id = models.CharField(_("record id"), max_length=200, blank=True)
+    timestamp = models.BigIntegerField(_("timestamp"), blank=True)
     payload = DocumentField(_("payload"))
-    meta = DocumentField(_("meta"), null=True)
+    meta = DocumentField(_("meta"), null=True, blank=True)
     prev_hash = HashField(_("previous hash"), null=True)
-    serialized = models.TextField(_("serialized"))
+    serialized = models.TextField(_("serialized"), editable=False)
 
     objects: ClassVar[EntryManager] = EntryManager()
 
@@ -147,6 +149,25 @@ class Entry(AppendOnlyModel):
     def __str__(self) -> str:
         cached = self._state.fields_cache.get("stream")  # a list must not cost a query a row
         return f"{cached or self.stream_id} #{visible(str(self.sequence))}"
+
+    def clean(self) -> None:
+        """Raise a `ValidationError` for what an append would refuse of this new entry.
+
+        The stream's head is not asked: a time before it, or a record id that is taken by an equal
+        entry, is for the append itself to judge.
+        """
+        if self._state.adding:
+            try:
+                drafting.check_instance(self)
+            except InvalidData as exc:
+                raise ValidationError(str(exc), code="invalid") from exc
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Leave out what `save()` computes or makes up, where it is not there yet."""
+        if self._state.adding:
+            made = ("hash", "sequence", "prev_hash", "serialized", "record_id", "timestamp")
+            exclude = {*(exclude or ()), *(name for name in made if not getattr(self, name))}
+        super().validate_constraints(exclude)
 
     def save(
         self,

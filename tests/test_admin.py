@@ -506,6 +506,8 @@ def test_searches(boss: Client) -> None:
     assert found(q=" r1 ") == [entries[1].hash]
     assert found(q="r") == found(q="%") == found(q="R0") == []
     assert found(q=entries[2].hash.upper()) == [entries[2].hash]
+    assert found(q=entries[2].hash[:8]) == [entries[2].hash]
+    assert found(q=entries[2].hash[:7]) == []
     assert found(q="ab" * 32) == [digits.hash]
     assert found(q="#2") == [numbered.hash]
     assert found(q="#3") == [entries[3].hash]

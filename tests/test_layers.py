@@ -46,7 +46,7 @@ ROWS = {
         "transfer",
     ],
     7: ["checks", "console", "database_checks", "middleware"],
-    8: ["admin", "templatetags"],
+    8: ["admin", "filters", "templatetags"],
     9: ["apps", "management", "testing"],
 }
 ROW_OF = {name: row for row, names in ROWS.items() for name in names}

@@ -67,7 +67,8 @@ class EntryAdmin(ReadOnlyAdmin):
     sortable_by = ()
     search_fields = ("record_id",)
     search_help_text = _(
-        "An exact record id, a whole hash, # and a sequence, or within a stream a time in UTC: "
+        "An exact record id, a hash or its first 8 digits or more, # and a sequence, or within a "
+        "stream a time in UTC: "
         "2026-11-24, 2026-11-24 08:30, 2026-11-24..2026-11-26."
     )
     fields = (
@@ -172,8 +173,8 @@ class EntryAdmin(ReadOnlyAdmin):
             return queryset, False
         in_streams = queryset.filter(stream__in=Stream.objects.order_by().values("pk"))
         found = in_streams.filter(record_id__in={term, search_term})
-        if re.fullmatch("[0-9a-fA-F]{64}", term) and not found.exists():
-            found = queryset.filter(pk=term)
+        if re.fullmatch("[0-9a-fA-F]{8,64}", term) and not found.exists():
+            found = queryset.filter(pk__startswith=term)
         elif re.fullmatch(r"#\d{1,18}", term) and not found.exists():
             # Within one stream from there backwards: so that one can leaf through all of it.
             exact = "sequence__lte" if _STREAM_FILTER in request.GET else "sequence"

@@ -20,13 +20,13 @@ class Migration(migrations.Migration):
             name='Entry',
             fields=[
                 ('hash', nucleus_ledger.fields.HashField(primary_key=True, serialize=False, verbose_name='hash')),
-                ('sequence', models.BigIntegerField(verbose_name='sequence')),
-                ('record_id', models.CharField(max_length=200, verbose_name='record id')),
-                ('timestamp', models.BigIntegerField(verbose_name='timestamp')),
+                ('sequence', models.BigIntegerField(editable=False, verbose_name='sequence')),
+                ('record_id', models.CharField(blank=True, max_length=200, verbose_name='record id')),
+                ('timestamp', models.BigIntegerField(blank=True, verbose_name='timestamp')),
                 ('payload', nucleus_ledger.fields.DocumentField(verbose_name='payload')),
-                ('meta', nucleus_ledger.fields.DocumentField(null=True, verbose_name='meta')),
+                ('meta', nucleus_ledger.fields.DocumentField(blank=True, null=True, verbose_name='meta')),
                 ('prev_hash', nucleus_ledger.fields.HashField(null=True, verbose_name='previous hash')),
-                ('serialized', models.TextField(verbose_name='serialized')),
+                ('serialized', models.TextField(editable=False, verbose_name='serialized')),
             ],
             options={
                 'verbose_name': 'entry',
@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
                 ('ledger', models.CharField(max_length=200, verbose_name='ledger')),
                 ('length', models.BigIntegerField(default=0, verbose_name='entries')),
                 ('head_hash', nucleus_ledger.fields.HashField(null=True, verbose_name='head')),
-                ('head_timestamp', models.BigIntegerField(null=True, verbose_name='time of the last entry')),
+                ('head_timestamp', models.BigIntegerField(blank=True, null=True, verbose_name='time of the last entry')),
             ],
             options={
                 'verbose_name': 'stream',
