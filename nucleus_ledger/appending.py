@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, OperationalError, router, transaction
 from django.db.models.signals import post_save, pre_save
 
-from nucleus_ledger import drafting, instances, processes
+from nucleus_ledger import drafting, instances, key_sequence, processes
 from nucleus_ledger import modules as stream_modules
 from nucleus_ledger.conf import INCIDENTS, conf
 from nucleus_ledger.core.hashing import EntryForm
@@ -154,6 +154,7 @@ def create_stream(stream: Stream, *, using: str) -> None:
         )
         row = cursor.fetchone()
         if row is None:
+            key_sequence.refuse_clash(cursor, connection.vendor, stream.name)
             raise IntegrityError(f"a stream named {stream.name!r} exists")
     stream.pk, stream.ledger = row[0], conf.ledger_id
     stream._state.adding, stream._state.db = False, using
@@ -306,7 +307,9 @@ def _lock(cursor: CursorWrapper, vendor: str, name: str) -> LockedStream:
         cursor.execute(_NEW_STREAM, [name, conf.ledger_id])
         cursor.execute(_LOCK[vendor], [name])
         rows = cursor.fetchall()
-    if not rows:  # REPEATABLE READ: somebody made it after this transaction's snapshot
+    if not rows:
+        key_sequence.refuse_clash(cursor, vendor, name)
+        # REPEATABLE READ: somebody made it after this transaction's snapshot
         raise OperationalError(f"could not serialize access: stream {name!r} was just created")
     stream_id, ledger, length, head_hash, head_timestamp, result = rows[0]
     head = None if head_hash is None else shown(head_hash)

@@ -13,7 +13,17 @@ PACKAGE = Path(nucleus_ledger.__file__).parent
 ROWS = {
     0: ["errors"],
     1: ["core", "storage", "verify"],  # verify stands beside: nobody imports it
-    2: ["conf", "signals", "fields", "guards", "keyset", "operations", "processes", "routing"],
+    2: [
+        "conf",
+        "signals",
+        "fields",
+        "guards",
+        "key_sequence",
+        "keyset",
+        "operations",
+        "processes",
+        "routing",
+    ],
     3: [
         "acknowledgements",
         "alarms",
@@ -25,7 +35,6 @@ ROWS = {
         "modules",
         "reliance",
         "row_signatures",
-        "routing",
         "rowsource",
         "statuses",
         "stored_breaks",
