@@ -90,6 +90,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "STARTUP_ON_ERROR": Option("refuse", '"refuse" or "warn"', _one_of("refuse", "warn")),
     "STARTUP_MAX_AGE": Option(timedelta(seconds=300), _SPAN, _span),
+    "STARTUP_FULL_MAX_AGE": Option(timedelta(days=7), _SPAN, _span),
     "STARTUP_IN_TESTS": Option(False, "True or False", lambda value: isinstance(value, bool)),
     "STALE_AFTER": Option(timedelta(days=7), _SPAN, _span),
     "FULL_MAX_AGE": Option(timedelta(days=30), _SPAN, _span),
@@ -174,6 +175,10 @@ class Conf:
     @property
     def startup_max_age(self) -> timedelta:
         return self._span("STARTUP_MAX_AGE")
+
+    @property
+    def startup_full_max_age(self) -> timedelta:
+        return self._span("STARTUP_FULL_MAX_AGE")
 
     @property
     def startup_in_tests(self) -> bool:

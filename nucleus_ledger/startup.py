@@ -12,14 +12,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import IntegrityError, OperationalError, connections
 
-from nucleus_ledger import processes, reliance, statuses, stored_breaks, verification
+from nucleus_ledger import (
+    guards,
+    processes,
+    reliance,
+    startup_lease,
+    stored_breaks,
+    verification,
+)
 from nucleus_ledger.conf import conf
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.evidence import against
@@ -32,10 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nucleus_ledger.startup")
 
-LEASE = "startup"
-_LEASE_TIME = timedelta(seconds=60)
 _RENEW_SECONDS = 15
-_POLL_SECONDS = 0.2
 _TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream", "nucleus_ledger_verification")
 _SHOWN = 3
 _RELIED = "the ledger was verified lately by another process: relying on that"
@@ -71,32 +75,49 @@ def check(using: str) -> None:
     if not _migrated(using):
         logger.warning("the ledger's tables are not migrated in %r: nothing is verified", using)
         return
-    mode = conf.verify_on_startup
-    if mode == "off":
+    if conf.verify_on_startup == "off":
         return
-    waiting = False
+    wait = startup_lease.Wait()
     while True:
         _refuse_known_break(using)
+        mode, why = what_to_read(using)
         if _verified_lately(using, mode):
             logger.info(_RELIED)
             return
         try:
-            run = _take_lease(using, mode)
+            run = startup_lease.take(using, mode)
         except IntegrityError:
-            # Its process may have died: then the lease runs out, and is there to be taken.
-            if _give_up(using, lease=LEASE, lease_until__lt=datetime.now(UTC)):
-                continue
-            if not waiting:
-                logger.info("another process verifies the ledger: waiting for it")
-            waiting = True
-            time.sleep(_POLL_SECONDS)
+            if not startup_lease.take_from_the_dead(using):
+                wait.a_moment(using)
             continue
         break
     if run is not None and _verified_lately(using, mode):
         run.delete()  # the other process finished between the look and the lease
         logger.info(_RELIED)
         return
+    if why:
+        logger.warning("the whole ledger is read before the first request: %s", why)
     _judge(_verify(using, mode, run))
+
+
+def what_to_read(using: str) -> tuple[Literal["full", "incremental"], str]:
+    """Return the mode of a startup verification, and why it is more than the settings ask for.
+
+    What an earlier run found intact is taken as it was only while the guards are in place and the
+    last full reading is young. Streams whose stored status does not fit are read in full anyway.
+    """
+    if conf.verify_on_startup == "full":
+        return "full", ""
+    standing = guards.inspect(connections[using])
+    if not standing.ok:
+        return "full", f"guards in the database: {standing}"
+    now = datetime.now(UTC)
+    age = conf.startup_full_max_age
+    statuses = apps.get_model("nucleus_ledger", "StreamStatus")._base_manager.using(using)
+    young = statuses.filter(full_at__range=(now - age, now + conf.clock_skew))
+    if young.count() < statuses.count():
+        return "full", f"the last full verification is older than STARTUP_FULL_MAX_AGE ({age})"
+    return "incremental", ""
 
 
 def _run(process: int) -> None:
@@ -119,9 +140,7 @@ def _verify(using: str, mode: Literal["full", "incremental"], run: Verification 
         nonlocal renewed
         if run is not None and time.monotonic() - renewed > _RENEW_SECONDS:
             renewed = time.monotonic()
-            _verifications(using).filter(pk=run.pk).update(
-                lease_until=datetime.now(UTC) + _LEASE_TIME
-            )
+            startup_lease.renew(using, run)
 
     try:
         return verification.verify(
@@ -136,7 +155,7 @@ def _verify(using: str, mode: Literal["full", "incremental"], run: Verification 
         )
     finally:
         if run is not None:  # a run whose result is stored holds no lease any more
-            _give_up(using, pk=run.pk, lease=LEASE)
+            startup_lease.give_up(using, run)
 
 
 def _judge(report: Report) -> None:
@@ -190,36 +209,6 @@ def _verified_lately(using: str, mode: str) -> bool:
             now=datetime.now(UTC),
         )
     )
-
-
-def _take_lease(using: str, mode: str) -> Verification | None:
-    """Return the run that holds the lease; None on a read-only database.
-
-    Raises `IntegrityError` where another process holds it.
-    """
-    now = datetime.now(UTC)
-    return statuses.begin(
-        using,
-        started_at=now,
-        origin="startup",
-        mode=mode,
-        lease=LEASE,
-        lease_until=now + _LEASE_TIME,
-    )
-
-
-def _give_up(using: str, **which: object) -> int:
-    """Let go of a lease, one's own or one that ran out; return how many there were."""
-    count: int = (
-        _verifications(using)
-        .filter(**which)
-        .update(lease=None, lease_until=None, result="unknown", finished_at=datetime.now(UTC))
-    )
-    return count
-
-
-def _verifications(using: str):  # type: ignore[no-untyped-def]
-    return apps.get_model("nucleus_ledger", "Verification")._base_manager.using(using)
 
 
 def _migrated(using: str) -> bool:

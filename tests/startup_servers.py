@@ -102,10 +102,12 @@ def environment(database: str, **ledger: Any) -> dict[str, str]:
     }
 
 
-def run(database: str, *arguments: str, **ledger: Any) -> subprocess.CompletedProcess[str]:
-    """Run `python -m ...` beside the site and wait for it."""
+def run(
+    database: str, *arguments: str, before: Sequence[str] = (), **ledger: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ...` beside the site, by the command `before` it, and wait for it."""
     return subprocess.run(
-        [sys.executable, "-m", *arguments],
+        [*before, sys.executable, "-m", *arguments],
         cwd=ROOT,
         env=environment(database, **ledger),
         capture_output=True,

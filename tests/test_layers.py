@@ -50,6 +50,7 @@ ROWS = {
         "incidents",
         "standing",
         "startup",
+        "startup_lease",
         "step_leases",
         "stepping",
         "transfer",

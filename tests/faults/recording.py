@@ -42,6 +42,12 @@ FAULTS: dict[str, tuple[str, str]] = {
         "the same, where the site itself leaves a connection open before the fork",
     ),
     "fork": ("servers", "a fork in the middle of a transaction; parent and child append at once"),
+    "clock ahead": ("clocks", "a start a year ahead, the clock put right, an edit, a start"),
+    "clock behind": ("clocks", "a start, an edit, a start under a clock a year behind"),
+    "dead lease": (
+        "clocks",
+        "a process killed while it verifies at its start, its clock right or a year ahead",
+    ),
     "pooler": (
         "poolers",
         "PgBouncer in transaction mode, more clients than sessions: appends by several processes "

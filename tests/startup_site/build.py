@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 
 import django
@@ -34,8 +35,17 @@ def attempt_in_fork() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def take_the_lease_and_die() -> None:
+    from nucleus_ledger import startup_lease
+
+    startup_lease.take("default", "incremental")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(how: str) -> int:
     django.setup()
+    if how == "killed":
+        take_the_lease_and_die()
     if how == "in-loop":
         return asyncio.run(attempt_in_loop())
     code = attempt()

@@ -1,4 +1,8 @@
-"""Makes the site's ledger: `python -m tests.startup_site.prepare [empty|intact|tampered]`."""
+"""Makes the site's ledger: `python -m tests.startup_site.prepare [empty|intact|tampered]`.
+
+`edit` and `edit-unguarded` change an entry of a ledger that is there, and put the guards back or
+leave them down.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,16 @@ def main(kind: str) -> None:
     call_command("migrate", verbosity=0)
     if kind == "empty":
         return
-    Entry.objects.append_batch([{"stream": "proofs", "payload": {"n": n}} for n in range(5)])
-    if kind == "tampered":
+    if not kind.startswith("edit"):
+        Entry.objects.append_batch([{"stream": "proofs", "payload": {"n": n}} for n in range(5)])
+    if kind != "intact":
         guards.remove(connection)
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE nucleus_ledger_entry SET serialized = serialized || ' ' WHERE sequence = 3"
             )
-        guards.install(connection)
+        if kind != "edit-unguarded":
+            guards.install(connection)
 
 
 if __name__ == "__main__":
