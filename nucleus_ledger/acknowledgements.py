@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from django.apps import apps
+from django.db import connections
 
+from nucleus_ledger import rowsource
 from nucleus_ledger.conf import INCIDENTS
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.chain import Finding, Head
 from nucleus_ledger.errors import Deserialization
-from nucleus_ledger.keyset import rows_in_order
 
 TYPE = "findings_acknowledged"
 _STATE = ("length", "head_hash", "root", "not_before")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "digest": (str,),
+    "stream": (str,),
+    "ledger": (str,),
+    "length": (int,),
+    "head_hash": (str, NoneType),
+    "head_timestamp": (int, NoneType),
+    "beyond": (bool,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +78,39 @@ def found_by(finding: Finding) -> str:
 def read_all(using: str) -> dict[str, tuple[Acknowledgement, ...]]:
     """Return the acknowledgements of each stream, oldest first, as the entries' texts say them.
 
-    An entry whose text does not have its hash acknowledges nothing.
+    By the texts alone: the columns may hold no JSON, or other JSON. An entry whose text does not
+    have its hash, or is not of the shape that `payload` gives, acknowledges nothing.
     """
     streams = apps.get_model("nucleus_ledger", "Stream")._base_manager.using(using)
-    # By key and not by a join: PostgreSQL would read the entries of all streams for that.
-    keys = list(streams.filter(name=INCIDENTS).values_list("pk", flat=True))
-    manager = apps.get_model("nucleus_ledger", "Entry")._base_manager.using(using)
-    entries = manager.filter(stream_id__in=keys, payload__type=TYPE)
     found: dict[str, tuple[Acknowledgement, ...]] = {}
-    for serialized, digest in rows_in_order(
-        entries, ("stream_id", "sequence"), ("serialized", "hash")
-    ):
-        acknowledgement = _read(serialized, digest)
-        if acknowledgement:
-            name = acknowledgement.head.stream
-            found[name] = (*found.get(name, ()), acknowledgement)
+    for key in streams.filter(name=INCIDENTS).order_by("pk").values_list("pk", flat=True):
+        for window in rowsource.read_windows(connections[using], key, 0, None):
+            for serialized, digest in zip(window.serialized, window.hash, strict=True):
+                acknowledgement = _read(serialized, digest)
+                if acknowledgement:
+                    name = acknowledgement.head.stream
+                    found[name] = (*found.get(name, ()), acknowledgement)
     return found
 
 
 def _read(serialized: str, digest: Any) -> Acknowledgement | None:
-    if hashing.hash_text(serialized) != digest:
+    if TYPE not in serialized or hashing.hash_text(serialized) != digest:
         return None
     try:
-        said = canonical.loads(serialized)["payload"]
-        head = Head(
-            said["stream"],
-            said["ledger"],
-            said["length"],
-            said["head_hash"],
-            said["head_timestamp"],
-            said["beyond"],
-        )
-        return Acknowledgement(
-            head, said.get("walked", said["digest"]), _texts(said), _whole(said.get("lifts"))
-        )
+        parsed = canonical.loads(serialized)["payload"]
+        if parsed["type"] != TYPE:
+            return None
+        values = [parsed[name] for name in _TYPES]
     except (Deserialization, KeyError, TypeError):
         return None
+    # What is compared and counted with later is of the type that it is compared with.
+    if any(type(value) not in types for value, types in zip(values, _TYPES.values(), strict=True)):
+        return None
+    digest, *head = values
+    walked = parsed.get("walked", digest)
+    if type(walked) is not str:
+        return None
+    return Acknowledgement(Head(*head), walked, _texts(parsed), _whole(parsed.get("lifts")))
 
 
 def _texts(said: dict[str, Any]) -> tuple[str, ...]:

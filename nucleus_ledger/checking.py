@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
+from django.db import Error as DatabaseError
 from django.db import connections
 
 from nucleus_ledger import acknowledgements, rowsource
-from nucleus_ledger import modules as stream_modules
 from nucleus_ledger.acknowledgements import Acknowledgement
 from nucleus_ledger.core.chain import (
     Cursor,
@@ -19,11 +20,9 @@ from nucleus_ledger.core.chain import (
     FindingsDigest,
     Head,
     judge_head,
-    walk,
 )
-from nucleus_ledger.core.columns import document_of
 from nucleus_ledger.core.manifestlog import Expectation, Follower, mismatch
-from nucleus_ledger.core.rebuilding import Row, Window
+from nucleus_ledger.core.rebuilding import Window
 from nucleus_ledger.core.registration import LateEntries
 from nucleus_ledger.core.report import (
     Assurance,
@@ -32,9 +31,12 @@ from nucleus_ledger.core.report import (
     with_late_entries,
 )
 from nucleus_ledger.core.transition import Result
+from nucleus_ledger.stream_reader import StreamReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+logger = logging.getLogger("nucleus_ledger.verification")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,43 +114,15 @@ class Piece:
     complete: bool
     process: int
 
+    @classmethod
+    def unread(cls, start: int, end: int) -> Piece:
+        """A part that could not be read: whoever joins the pieces tries, and says why."""
+        nowhere = Cursor.at(start)
+        return cls(start, end, nowhere, nowhere, (), (), complete=False, process=os.getpid())
+
 
 class _Enough(Exception):
     """The first finding of a run that is to stop there."""
-
-
-class _Reader:
-    """Hands a stream's rows to the walk, and its modules a look at them."""
-
-    def __init__(
-        self,
-        using: str,
-        plan: Plan,
-        options: Options,
-        progress: Callable[[int], None],
-        observe: Callable[[Window], None] | None = None,
-    ) -> None:
-        self._using, self._plan, self._options = using, plan, options
-        self._progress, self._observe = progress, observe
-        self._modules = stream_modules.load_modules() if options.validate else []
-        self.rules = rowsource.rules_for(
-            connections[using], plan.head.stream, options.ledgers, deep=options.deep
-        )
-        self.problems: list[Problem] = []
-
-    def walk(self, low: int, high: object, cursor: Cursor) -> Iterator[Finding]:
-        return walk(self._windows(low, high), cursor, self.rules)
-
-    def _windows(self, low: int, high: object) -> Iterator[Window]:
-        connection = connections[self._using]
-        for window in rowsource.read_windows(connection, self._plan.stream_id, low, high):
-            for row in window.rows() if self._modules else ():
-                if len(self.problems) < self._options.limit:
-                    self.problems.extend(_validate(row, self.rules.stream, self._modules))
-            yield window
-            if self._observe:
-                self._observe(window)
-            self._progress(window.size)
 
 
 def _no_progress(_entries: int) -> None:
@@ -181,10 +155,11 @@ class StreamCheck:
             observe = self._hold_against
         if plan.expected and not self.start:
             self.follower = Follower(plan.head.stream, plan.expected)
-        self._reader = _Reader(using, plan, options, progress, observe)
+        self._reader = StreamReader(using, plan, options, progress, observe)
         self.cursor = _cursor(plan, self.start)
         self.found = Collected(options.limit)
         self.judged = 0
+        self.error = ""
 
     @property
     def problems(self) -> list[Problem]:
@@ -201,6 +176,34 @@ class StreamCheck:
                 self._settle(acknowledgement)
             self.judged += 1
         return self._read_to(self.plan.head.length, end)
+
+    def advance(self, most: int | None = None) -> bool:
+        """Read on as `read` does, conclude at the end, and return whether the check is over.
+
+        It is, with an `error`, where a row brings out what nobody thought of.
+        """
+        with self.unforeseen():
+            if not self.read(most):
+                return False
+            self.conclude()
+        return True
+
+    @contextmanager
+    def unforeseen(self) -> Iterator[None]:
+        """Let a fault of ours that a tampered row brings out end the check of its stream alone."""
+        try:
+            yield
+        except (_Enough, DatabaseError):
+            raise
+        except Exception as exc:
+            self.fail(exc)
+
+    def fail(self, exc: Exception) -> None:
+        """Give the check up; requires to be called where the exception is handled."""
+        name, done = self.plan.head.stream, self.cursor.checked
+        logger.exception("stream %r: not checked beyond %s entries", name, done)
+        told = f"{type(exc).__name__}: {exc}".strip()[:300]
+        self.error = f"stream {name!r}: not checked beyond {done} entries: {told}"
 
     def join(self, pieces: Iterable[Piece]) -> None:
         """Go on with what other processes found, from `low` to the stream's length.
@@ -232,7 +235,12 @@ class StreamCheck:
     def report(self) -> StreamReport:
         expected = self.plan.expected
         report = _report(self.plan, self.found, self.start, self.cursor)
+        if self.error:  # what was found is told; what was not read is unknown
+            result: Result = "tampered" if report.result == "tampered" else "unknown"
+            report = replace(report, result=result, error=self.error)
         report = with_late_entries(report, self.late, expected)
+        if self.error:  # no checkpoint was compared to its end
+            return report
         if self.follower is None or expected is None or not expected.recorded:
             return report
         if not self.follower.fits or not expected.length:
@@ -313,22 +321,26 @@ def check_stream(
     """
     check = StreamCheck(using, plan, options, progress)
     try:
-        check.join(pieces)
-        check.read()
-        check.conclude()
+        with check.unforeseen():
+            check.join(pieces)
+            check.advance()
     except _Enough:
         pass
+    except DatabaseError as exc:
+        if not rowsource.answers(connections[using]):
+            raise
+        check.fail(exc)  # one damaged page hides no other stream
     return check.report(), check.problems
 
 
 def check_range(using: str, plan: Plan, options: Options, start: int, end: int) -> Piece:
     """Read a part of a stream that has no acknowledged findings; see `Piece`."""
-    reader = _Reader(using, plan, options, _no_progress)
+    reader = StreamReader(using, plan, options, _no_progress)
     if start == first_entry(plan):
         cursor = _cursor(plan, start)
     else:
         cursor = Cursor.at(start - 1)
-        before = _Reader(using, plan, replace(options, validate=False), _no_progress)
+        before = StreamReader(using, plan, replace(options, validate=False), _no_progress)
         for _finding in before.walk(start - 1, start, cursor):
             pass  # told by the walk over the range that this entry is in
         cursor.checked = 0
@@ -432,18 +444,3 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamR
         based_on=known.label if start and known else None,
         key=plan.stream_id,
     )
-
-
-def _validate(row: Row, stream: str, modules: Sequence[stream_modules.Module]) -> Iterator[Problem]:
-    entry = apps.get_model("nucleus_ledger", "Entry")(
-        hash=row.hash,
-        sequence=row.sequence,
-        record_id=row.record_id,
-        timestamp=row.timestamp,
-        payload=document_of(row.payload),
-        meta=document_of(row.meta),
-        prev_hash=row.prev_hash,
-        serialized=row.serialized,
-    )
-    entry._state.adding = False
-    yield from stream_modules.validate(entry, stream, modules)

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.chain import Finding, Head, Rules
@@ -167,6 +167,16 @@ def read_hash(connection: BaseDatabaseWrapper, stream_id: int | None, sequence: 
         cursor.execute(f"SELECT hash {_FROM} AND sequence = %s", [stream_id, sequence])
         row = cursor.fetchone()
     return None if row is None else _hex_or_what(row[0])
+
+
+def answers(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database can still be asked after an error: it is there, and so is the work."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return True
+    except DatabaseError:
+        return False
 
 
 def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:

@@ -180,13 +180,11 @@ def _read(using: str, run: Verification, standing: Standing, found: Found, entri
             standing.check = StreamCheck(using, plan, options())
         check = standing.check
         before = check.cursor.checked
-        at_end = check.read(entries)
+        at_end = check.advance(entries)
         read = check.cursor.checked - before
         standing.done += read
         entries -= read + _STREAM_COSTS
-        if at_end:
-            check.conclude()
-        elif not _is_over_the_limit(check):
+        if not at_end and not _is_over_the_limit(check):
             continue
         report = _judged(using, run, standing, at_end, found)
         kept = report.findings[: max(conf.max_stored_findings - standing.kept, 0)]
@@ -256,6 +254,7 @@ def _judged(
     assert check is not None
     report = check.report()
     name, count = report.name, report.findings_total
+    found.errors.extend([report.error] if report.error else [])
     if not at_end and check.plan.acknowledged:
         found.errors.append(
             f"stream {name!r} has {count} findings or more, too many to compare with those on "

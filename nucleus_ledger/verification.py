@@ -310,6 +310,7 @@ def _check_all(
         for report, problems in _checked(using, plans, options, count, advance):
             gathered.streams.append(report)
             gathered.problems.extend(problems)
+            gathered.errors.extend([report.error] if report.error else [])
             if options.fail_fast and report.findings_total:
                 break
     except DatabaseError as exc:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import django
 from django.db import connections
 
+from nucleus_ledger import rowsource
 from nucleus_ledger.checking import (
     Options,
     Piece,
@@ -146,4 +147,10 @@ def _check(using: str, plan: Plan, options: Options, part: _Part) -> tuple[_Resu
     """Check a stream, or a part of one."""
     if part is None:
         return check_stream(using, plan, options), os.getpid()
-    return check_range(using, plan, options, *part), os.getpid()
+    try:
+        return check_range(using, plan, options, *part), os.getpid()
+    except Exception:
+        if not rowsource.answers(connections[using]):
+            raise
+        logger.exception("stream %r: entries %s to %s", plan.head.stream, *part)
+        return Piece.unread(*part), os.getpid()

@@ -38,6 +38,7 @@ ROWS = {
         "rowsource",
         "statuses",
         "stored_breaks",
+        "stream_reader",
         "timesearch",
         "verification",
         "workers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connections
 
-from nucleus_ledger import rowsource, stepping, stored_breaks, verification
+from nucleus_ledger import acknowledgements, rowsource, stepping, stored_breaks, verification
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.models import Entry
@@ -24,8 +24,10 @@ def by_deep_walk(alias: str) -> list[Finding]:
 def by_ranges(alias: str, size: int) -> list[Finding]:
     """What workers find, each in a range of its own, joined again."""
     found: list[Finding] = []
+    acknowledged = acknowledgements.read_all(alias)
     for stored in rowsource.read_heads(connections[alias]):
-        plan = Plan(stored.id, stored.head)
+        known = acknowledged.get(stored.head.stream, ())
+        plan = Plan(stored.id, stored.head, acknowledged=known)
         pieces = [check_range(alias, plan, OPTIONS, *part) for part in ranges(plan, size)]
         found.extend(check_stream(alias, plan, OPTIONS, pieces=pieces)[0].findings)
     return found
@@ -36,7 +38,8 @@ def by_steps(alias: str, entries: int) -> list[Finding]:
     for _ in range(10_000):
         if stepping.step(alias, run.pk, entries).finished:
             break
-    return stored_breaks.stored_findings(alias, run.pk)
+    # Steps go by the keys of streams, and reports by their names.
+    return sorted(stored_breaks.stored_findings(alias, run.pk), key=lambda finding: finding.stream)
 
 
 def of_each_entry(alias: str) -> list[Finding]:

@@ -69,12 +69,12 @@ def _holds_exactly(column: str, said: JSONValue) -> bool:
 def _differing_documents(said: JSONValue, column: Any) -> Difference:
     """Show values where those differ, and otherwise the texts, around their first difference."""
     value = document_of(column)
-    if isinstance(column, str) and not canonical.same(said, value):
-        return Difference(evidence(said), evidence(value))
     try:
         text = canonical.dumps(said)
     except Serialization:
         return Difference(evidence(said), _as_stored(column))
+    if isinstance(column, str) and not canonical.same(said, value):
+        return Difference(evidence(said), evidence(value))
     if not isinstance(column, str):
         return Difference(evidence(text), _as_stored(column))
     if max(len(text), len(column)) <= EVIDENCE_LIMIT:

@@ -49,7 +49,8 @@ class StreamReport:
     `assurance` is what the entries through `assured_through` were held against beside the chain
     itself; entries after it, and all where it is None, rest on the chain alone. `notices` are of
     `late_entries` that were registered later than they claim, as far as that was looked at: of the
-    entries from `times_from` on, None where no checkpoint tells.
+    entries from `times_from` on, None where no checkpoint tells. `error` says what kept
+    the check from its end, and belongs among the errors of the report that the stream is in.
     """
 
     name: str
@@ -79,6 +80,7 @@ class StreamReport:
     notices: tuple[Notice, ...] = ()
     late_entries: int = 0
     times_from: int | None = None
+    error: str = ""
 
     @property
     def times_judged(self) -> bool:
