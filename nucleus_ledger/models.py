@@ -396,6 +396,7 @@ class RecordedHead(models.Model):
     number = models.BigIntegerField(_("number"))
     stream = models.CharField(_("stream"), max_length=200)
     until = models.BigIntegerField(_("until"), null=True)
+    length = models.BigIntegerField(_("length"), default=0, db_default=0)
     text = models.TextField(_("text"))
     frontier = models.BinaryField(_("frontier"))
 
@@ -409,6 +410,10 @@ class RecordedHead(models.Model):
                 condition=models.Q(until__isnull=True),
                 name="nucleus_ledger_recordedhead_now",
             )
+        ]
+        indexes: ClassVar = [
+            # For the first head that covers an entry.
+            models.Index(fields=["stream", "length"], name="nucleus_ledger_head_length")
         ]
 
     def __str__(self) -> str:

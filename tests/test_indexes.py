@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db import connections
 
 from nucleus_ledger import rowsource, statuses, stepping
+from nucleus_ledger.core.manifest import StreamHead
 from nucleus_ledger.core.merkle import Node
 from nucleus_ledger.evidence import stored, trees
 from nucleus_ledger.models import Entry, HashTile, Verification
@@ -27,9 +28,12 @@ def ledger(ledger_db: str) -> str:
         for n in range(12_000)
     )
     Entry.objects.using(ledger_db).verify_integrity()
-    heads = [(f"s{n}", "{}", [b"\0" * 32]) for n in range(2)]
     for number in range(40):
-        stored.store(ledger_db, number, "{}", [], heads)
+        heads = [
+            StreamHead("persistent-ledger", f"s{n}", number + 1, "00" * 32, "00" * 32, 1)
+            for n in range(2)
+        ]
+        stored.store(ledger_db, number, "{}", [], [(head, [b"\0" * 32]) for head in heads])
     HashTile.objects.using(ledger_db).create(tree=7, level=1, number=0, hashes=bytes(32))
     with connections[ledger_db].cursor() as cursor:
         cursor.execute("ANALYZE")
@@ -77,6 +81,7 @@ def use_everything(alias: str) -> None:
     assert stored.size(alias) == 40
     assert len(list(stored.documents(alias, 0, 1))) == 1
     assert len(stored.heads_at(alias, 39)) == 2
+    assert stored.first_covering(alias, "s0", 7) == 7
     stored.refill(alias, "s0", [])
     assert len(trees.proof(alias, 7, [[Node(8, 0)]], lambda low, high: [])) == 1
 

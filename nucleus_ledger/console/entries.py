@@ -26,6 +26,7 @@ from nucleus_ledger.console import (
     parts,
     presentation,
     receipts,
+    registration,
 )
 from nucleus_ledger.console.addresses import link
 from nucleus_ledger.console.base import ReadOnlyAdmin, is_list, shows_payloads
@@ -76,6 +77,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "place",
         "record",
         "time",
+        "registered",
         "verified",
         "checked_now",
         "chain",
@@ -102,6 +104,10 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description=_("time"))
     def time(self, entry: Entry) -> str:
         return visible(moment(entry.timestamp))
+
+    @admin.display(description=_("registered"))
+    def registered(self, entry: Entry) -> SafeString | str:
+        return registration.in_words(entry)
 
     @admin.display(description=_("hash"))
     def short_hash(self, entry: Entry) -> SafeString | str:

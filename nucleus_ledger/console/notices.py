@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -13,6 +13,9 @@ from nucleus_ledger.console.parts import as_list
 from nucleus_ledger.core.moments import lasting
 from nucleus_ledger.core.registration import REGISTERED_LATE
 from nucleus_ledger.core.visible import visible
+
+if TYPE_CHECKING:
+    from nucleus_ledger.models import Verification
 
 SHOWN = 100
 _NUMBERS = ("first_sequence", "count", "greatest_lag_ms")
@@ -28,6 +31,23 @@ def read(stored: Any, stream: str | None = None) -> list[dict[str, Any]]:
         and all(type(each.get(name)) is int for name in _NUMBERS)
         and stream in (None, each.get("stream"))
     ]
+
+
+def of_runs(runs: Iterable[Verification], stream: str) -> list[dict[str, Any]]:
+    """Return what runs say of a stream, without what another notice says too.
+
+    Of several runs, since not every run reads all entries or holds all against checkpoints, and
+    what was registered late stays so.
+    """
+    found = [notice for run in runs for notice in read(run.notices, stream)]
+    found.sort(key=lambda each: (each["first_sequence"], -each["count"]))
+    kept: list[dict[str, Any]] = []
+    end = -1
+    for notice in found:
+        if (high := notice["first_sequence"] + notice["count"]) > end:
+            kept.append(notice)
+            end = high
+    return kept
 
 
 def listed(notices: Sequence[dict[str, Any]]) -> SafeString | str:

@@ -42,6 +42,7 @@ def page(request: HttpRequest, site: AdminSite, key: str) -> HttpResponse:
             "receipt": checkpoints.receipt(entry),
             "vkeys": "\n".join(map(str, _keys())),
             "ledger": entry.stream.ledger,
+            "skew": str(conf.entry_limits[2]),  # as text: no thousands are to be set apart
             "download_url": addresses.of(FILE, entry.pk),
         }
     except LedgerError as exc:

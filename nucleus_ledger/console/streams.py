@@ -23,6 +23,7 @@ from nucleus_ledger.console import (
     clock,
     findings,
     neighbourhood,
+    notices,
     parts,
     presentation,
     running,
@@ -83,6 +84,7 @@ class StreamAdmin(ReadOnlyAdmin):
         "status_word",
         "what_was_checked",
         "latest_findings",
+        "latest_notices",
         "growth",
         "chain",
         "history",
@@ -144,6 +146,10 @@ class StreamAdmin(ReadOnlyAdmin):
         if found is None:
             return "–"
         return findings.table_of_stored(found, self.addresses, payloads=shows_payloads(stream))
+
+    @admin.display(description=_("notices"))
+    def latest_notices(self, stream: Stream) -> SafeString | str:
+        return notices.listed(notices.of_runs(_runs_of(stream), str(stream.name)))
 
     @admin.display(description=_("entries over time"))
     def growth(self, stream: Stream) -> SafeString:

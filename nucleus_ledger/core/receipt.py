@@ -3,15 +3,23 @@
     entry text → (path in its stream) → stream head → (path in streams_root) → manifest
                → (path in the log) → signed checkpoint
 
-As a text it is the RFC 8785 form of {"schema": "nucleus-ledger/receipt/v1", "checkpoint" (a C2SP
-tlog-proof of the manifest), "entry", "manifest", "stream_head", "stream_proof", "streams_index",
-"streams_proof"} and a newline. Proofs are lists of hashes in base64; the rest are texts.
+The manifest should be the first that covers the entry, whose time then bounds its registration.
+`before` proves, under the same checkpoint, that the manifest before that one has the stream and
+does not cover the entry, which was registered after that manifest then. It is null where there is
+no such manifest, and where the stream is not in it: to prove that takes the heads of other streams,
+whose names are not for the receipt's reader.
+
+As a text it is the RFC 8785 form of {"schema": "nucleus-ledger/receipt/v2", "before" (null or
+{"manifest", "manifest_proof", "stream_head", "streams_index", "streams_proof"}), "checkpoint" (a
+C2SP tlog-proof of the manifest), "entry", "manifest", "stream_head", "stream_proof",
+"streams_index", "streams_proof"} and a newline. Proofs are lists of hashes in base64; the rest are
+texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nucleus_ledger.core import (
@@ -30,11 +38,23 @@ from nucleus_ledger.core.entrytext import row_of
 from nucleus_ledger.core.manifest import Manifest, StreamHead
 from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.rebuilding import Row, Window
+from nucleus_ledger.core.registration import Notice
 from nucleus_ledger.core.signing import Verified
 from nucleus_ledger.errors import Deserialization, InvalidProof
 
-SCHEMA = "nucleus-ledger/receipt/v1"
+SCHEMA = "nucleus-ledger/receipt/v2"
 _MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The manifest before the receipt's, and the stream's head in it; nothing is checked."""
+
+    manifest: str
+    manifest_proof: tuple[bytes, ...]
+    stream_head: str
+    streams_index: int
+    streams_proof: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +68,21 @@ class Receipt:
     streams_proof: tuple[bytes, ...]
     manifest: str
     checkpoint: str
+    before: Before | None = None
 
     def __str__(self) -> str:
-        said = {
-            "schema": SCHEMA,
-            "entry": self.entry,
-            "stream_proof": list(map(base64text.encode, self.stream_proof)),
-            "stream_head": self.stream_head,
-            "streams_index": self.streams_index,
-            "streams_proof": list(map(base64text.encode, self.streams_proof)),
-            "manifest": self.manifest,
-            "checkpoint": self.checkpoint,
-        }
+        said = {"schema": SCHEMA, **_written(asdict(self))}
+        if self.before:
+            said["before"] = _written(asdict(self.before))
         return f"{canonical.dumps(said)}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """What a receipt that holds proves: the entry, and who signed the checkpoint it is under."""
+    """What a receipt that holds proves: the entry, and who signed the checkpoint it is under.
+
+    Times are ms since 1970, of the signer's clock.
+    """
 
     entry: dict[str, Any]
     hash: str
@@ -73,6 +90,29 @@ class Proved:
     manifest: Manifest
     checkpoint: Checkpoint
     signed_by: tuple[Verified, ...]
+    before: Manifest | None = None
+
+    @property
+    def registered_by(self) -> int:
+        return self.manifest.milliseconds
+
+    @property
+    def registered_after(self) -> int | None:
+        """After when the entry was registered; None where the receipt does not tell."""
+        return self.before.milliseconds if self.before else None
+
+    @property
+    def times_judged(self) -> bool:
+        """Whether it is known if the entry is late: before manifest 0 there is nothing."""
+        return self.before is not None or self.manifest.number == 0
+
+    def notices(self, slack: int) -> tuple[Notice, ...]:
+        """Return the notice that the entry claims a time more than `slack` ms too early, if so."""
+        after, entry = self.registered_after, self.entry
+        if after is None or entry["timestamp"] >= after - slack:
+            return ()
+        lag, by = after - entry["timestamp"], self.registered_by
+        return (Notice(self.head.stream, entry["sequence"], 1, lag, after, by),)
 
 
 def parse(data: str | bytes) -> Receipt:
@@ -84,16 +124,20 @@ def parse(data: str | bytes) -> Receipt:
         said = canonical.loads(text)
         if not isinstance(said, dict) or said.pop("schema", None) != SCHEMA:
             raise InvalidProof(f"not a receipt of {SCHEMA}")
-        for name in ("stream_proof", "streams_proof"):
-            said[name] = tuple(base64text.decode(each) for each in said[name])
-        receipt = Receipt(**said)
+        if said["before"] is not None:
+            said["before"] = Before(**_read(said["before"]))
+        receipt = Receipt(**_read(said))
         same = str(receipt) == text
     except (Deserialization, UnicodeError, KeyError, TypeError, AttributeError) as exc:
         raise InvalidProof(f"not a receipt: {exc}") from None
     except ValueError as exc:
         raise InvalidProof(f"a hash of the receipt is {exc}") from None
-    texts = (receipt.entry, receipt.stream_head, receipt.manifest, receipt.checkpoint)
-    if not same or type(receipt.streams_index) is not int:
+    texts = [receipt.entry, receipt.stream_head, receipt.manifest, receipt.checkpoint]
+    places = [receipt.streams_index]
+    if receipt.before:
+        texts += [receipt.before.manifest, receipt.before.stream_head]
+        places.append(receipt.before.streams_index)
+    if not same or any(type(each) is not int for each in places):
         raise InvalidProof("the receipt is not written in its one form")
     if not all(isinstance(each, str) for each in texts):
         raise InvalidProof("a part of the receipt is no text")
@@ -128,8 +172,53 @@ def check(receipt: Receipt, keys: Sequence[VerifierKey], ledgers: Set[str] | Non
         bytes.fromhex(head.root),
     )
     _check_ledger(head, under, said, ledgers)
+    before = _check_before(receipt.before, row.sequence, head, under, said)
     entry = canonical.loads(receipt.entry)
-    return Proved(entry, row.hash, head, under, said, tuple(verified))
+    return Proved(entry, row.hash, head, under, said, tuple(verified), before)
+
+
+def _check_before(
+    before: Before | None, sequence: int, head: StreamHead, under: Manifest, said: Checkpoint
+) -> Manifest | None:
+    """Return the manifest before, which does not cover the entry; raises `InvalidProof`."""
+    if before is None:
+        return None
+    manifest_before = manifest.parse_manifest(before.manifest)
+    head_before = manifest.parse_stream_head(before.stream_head)
+    number = under.number - 1
+    if manifest_before.number != number:
+        raise InvalidProof(
+            f"manifest {manifest_before.number} is not the one before manifest {under.number}"
+        )
+    merkle.check_inclusion(
+        manifest_before.leaf, number, said.size, before.manifest_proof, said.root
+    )
+    merkle.check_inclusion(
+        head_before.leaf,
+        before.streams_index,
+        manifest_before.streams,
+        before.streams_proof,
+        bytes.fromhex(manifest_before.streams_root),
+    )
+    if head_before.stream != head.stream or head_before.length > sequence:
+        raise InvalidProof(f"manifest {number} does not say that it leaves the entry out")
+    return manifest_before
+
+
+def _written(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a receipt, or of its part `before`, as JSON says them."""
+    return {
+        name: [base64text.encode(each) for each in value] if isinstance(value, tuple) else value
+        for name, value in said.items()
+    }
+
+
+def _read(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what `_written` was made of; raises `ValueError` for what is no list of hashes."""
+    return {
+        name: tuple(map(base64text.decode, value)) if name.endswith("_proof") else value
+        for name, value in said.items()
+    }
 
 
 def _entry(text: str, head: StreamHead) -> Row:

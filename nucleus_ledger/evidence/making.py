@@ -180,7 +180,7 @@ def _store(
     )
     log = Tiler(number, before.log.hashes)
     log.append(manifest.leaf)
-    changed = [(each.head.stream, str(each.head), each.tiler.hashes) for each in following.grown]
+    changed = [(each.head, each.tiler.hashes) for each in following.grown]
     try:
         with transaction.atomic(using=using):
             checkpoint = stored.store(

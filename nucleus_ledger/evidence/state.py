@@ -137,7 +137,7 @@ def _fetch_missing(using: str, remembered: Remembered) -> None:
         for manifest, heads in sinks.documents(remembered.sink, 0, remembered.size):
             parsed = parse_manifest(manifest)
             again.append(parsed.leaf)
-            changed = [(parse_stream_head(each).stream, each, ()) for each in heads]
+            changed = [(parse_stream_head(each), ()) for each in heads]
             gone = [each.stream for each in parsed.removed]
             checkpoint = stored.store(using, again.size - 1, manifest, again.hashes, changed, gone)
             checkpoint.note = remembered.sink.note(again.size)

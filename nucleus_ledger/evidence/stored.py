@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db.models import Max, Q
 
+from nucleus_ledger.core.manifest import StreamHead
 from nucleus_ledger.core.manifestlog import ManifestLog
 from nucleus_ledger.core.merkle import HASH_BYTES
 from nucleus_ledger.errors import InvalidProof
@@ -116,15 +117,25 @@ def _by_stream(rows: Any) -> dict[str, tuple[str, list[bytes]]]:
     }
 
 
+def first_covering(using: str, stream: str, sequence: int) -> int | None:
+    """Return the first manifest that covers an entry, as the copies say; None without one.
+
+    After a restore it may be one whose head no longer holds.
+    """
+    rows = heads(using).filter(stream=stream, length__gt=sequence).order_by("length", "number")
+    number: int | None = rows.values_list("number", flat=True).first()
+    return number
+
+
 def store(
     using: str,
     number: int,
     manifest: str,
     frontier: Sequence[bytes],
-    changed: Iterable[tuple[str, str, Sequence[bytes]]],
+    changed: Iterable[tuple[StreamHead, Sequence[bytes]]],
     gone: Iterable[str] = (),
 ) -> Checkpoint:
-    """Store a manifest, with (stream, head, frontier) of the streams new in it; in a transaction.
+    """Store a manifest, with (head, frontier) of the streams new in it; in a transaction.
 
     Raises `IntegrityError` where another process stores one of that number.
     """
@@ -132,8 +143,14 @@ def store(
         number=number, manifest=manifest, note="", frontier=b"".join(frontier)
     )
     rows = [
-        _model("RecordedHead")(number=number, stream=stream, text=text, frontier=b"".join(hashes))
-        for stream, text, hashes in changed
+        _model("RecordedHead")(
+            number=number,
+            stream=head.stream,
+            length=head.length,
+            text=str(head),
+            frontier=b"".join(hashes),
+        )
+        for head, hashes in changed
     ]
     names = [*(row.stream for row in rows), *gone]
     for start in range(0, len(names), _AT_ONCE):

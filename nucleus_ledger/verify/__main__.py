@@ -20,6 +20,7 @@ from nucleus_ledger.core.bundlecheck import Trust
 from nucleus_ledger.core.bundlefile import read_lines
 from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.receipt import Proved
+from nucleus_ledger.core.registration import REGISTERED_LATE, between
 from nucleus_ledger.core.report import (
     EXIT_INTACT,
     EXIT_NOT_STRICT,
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trust = _trust(options)
         if _is_receipt(options.file):
-            return _check_receipt(options.file, trust, as_json=options.format == "json")
+            return _check_receipt(options.file, trust, options)
         return _check_bundle(options.file, trust, options)
     except (LedgerError, OSError) as exc:
         _say(f"NOT VERIFIED: {options.file}: {exc}", sys.stderr)
@@ -105,10 +106,10 @@ def _keys(texts: Sequence[str]) -> list[VerifierKey]:
 
 def _is_receipt(path: Path) -> bool:
     with open(path, "rb") as file:
-        return file.read(14) == b'{"checkpoint":'  # a bundle begins with "checkpoint_size"
+        return file.read(10) == b'{"before":'  # a bundle begins with "checkpoint_size"
 
 
-def _check_receipt(path: Path, trust: Trust, *, as_json: bool) -> int:
+def _check_receipt(path: Path, trust: Trust, options: argparse.Namespace) -> int:
     if not trust.keys:
         _say("NOT VERIFIED: a receipt proves nothing without the signer's --vkey", sys.stderr)
         return EXIT_UNKNOWN
@@ -118,11 +119,15 @@ def _check_receipt(path: Path, trust: Trust, *, as_json: bool) -> int:
     except LedgerError as exc:
         _say(f"DOES NOT HOLD: {exc}", sys.stderr)
         return EXIT_TAMPERED
-    if as_json:
+    if options.format == "json":
         _write(json.dumps(_said(proved, trust), indent=2))
     else:
         for line in _proved_lines(proved, trust):
             _say(line)
+    if options.strict_times and (proved.notices(trust.slack) or not proved.times_judged):
+        why = "the entry was registered late" if proved.before else "it is not known if it is late"
+        _say(f"NOT STRICT: {why}", sys.stderr)
+        return EXIT_NOT_STRICT
     return EXIT_INTACT
 
 
@@ -139,6 +144,11 @@ def _said(proved: Proved, trust: Trust) -> dict[str, Any]:
         "stream_length": proved.head.length,
         "checkpoint": {"origin": proved.checkpoint.origin, "size": proved.checkpoint.size},
         "created_at": proved.manifest.created_at,
+        "registered": {
+            "after": proved.before.created_at if proved.before else None,
+            "by": proved.manifest.created_at,
+        },
+        "notices": [notice.as_dict() for notice in proved.notices(trust.slack)],
         "signed_by": [str(each.key) for each in proved.signed_by],
     }
 
@@ -149,10 +159,24 @@ def _proved_lines(proved: Proved, trust: Trust) -> Iterator[str]:
     yield f"  time:       {moments.moment(entry['timestamp'])} (as the entry says)"
     yield f"  hash:       {proved.hash}"
     yield f"  payload:    {canonical.dumps(entry['payload'])}"
-    yield f"  checkpoint: {said.size} of {said.origin}, made {proved.manifest.created_at}"
+    yield f"  registered: {_when(proved)}"
+    yield f"  checkpoint: {said.size} of {said.origin}"
     yield f"  signed by:  {', '.join(each.key.name for each in proved.signed_by)}"
+    for notice in proved.notices(trust.slack):
+        yield f"notice: {REGISTERED_LATE} in {notice.stream}: {notice.message}"
     if trust.ledgers is None:
         yield f"warning: the ledger is not pinned (--ledger): it calls itself {entry['ledger']!r}"
+
+
+def _when(proved: Proved) -> str:
+    """Say between which checkpoints the entry was registered, and no more than is proved."""
+    low, high = proved.registered_after, proved.registered_by
+    number = proved.manifest.number
+    words = between(low, high).removeprefix("registered ")
+    if low is not None:
+        return f"{words} (when the signer made checkpoints {number} and {number + 1})"
+    said = f"{words} (when the signer made checkpoint {number + 1})"
+    return said if number == 0 else f"{said}; the receipt does not tell after when"
 
 
 def _check_bundle(path: Path, trust: Trust, options: argparse.Namespace) -> int:

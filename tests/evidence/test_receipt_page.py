@@ -3,6 +3,7 @@ agrees with ours on every receipt and every change of one."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from nucleus_ledger import checkpoints
-from nucleus_ledger.core import note, signing
+from nucleus_ledger.core import note, receipt, signing
 from nucleus_ledger.models import Entry
 from tests.entryvectors import VECTORS, document, receipt_of
 from tests.evidence.signing_site import ORIGIN, SigningSite
@@ -41,6 +42,10 @@ ACCEPTED = """async ([text, keys]) => {
   await tried(data, "whole");
   return accepted;
 }"""
+REGISTERED = """async ([text, keys]) => {
+  const found = await nucleusLedgerReceipt.check(new TextEncoder().encode(text), keys, null);
+  return [found.registered.after, found.registered.by, found.lag];
+}"""
 WHY_NOT = """async ([text, keys, ledger]) => {
   try {
     await nucleusLedgerReceipt.check(new TextEncoder().encode(text), keys, ledger);
@@ -51,6 +56,9 @@ WHY_NOT = """async ([text, keys, ledger]) => {
 }"""
 
 
+LONG_AGO = 1_600_000_000_000
+
+
 @pytest.fixture
 def site(boss: User, ledger_db_committed: str, tmp_path: Path, settings: Any) -> SigningSite:  # noqa: F811
     """A signing site on the database that the admin shows."""
@@ -58,6 +66,11 @@ def site(boss: User, ledger_db_committed: str, tmp_path: Path, settings: Any) ->
     if settings.DATABASE_ROUTERS:
         site.alias = "postgres"
     site.make(init=True)
+    entries = Entry.objects.using(site.alias)
+    for _checkpoint in range(2):
+        entries.append("payments", {"cents": 5})
+        entries.append("slow", {}, timestamp=LONG_AGO)
+        site.make()
     return site
 
 
@@ -69,17 +82,19 @@ def test_the_browser_checks_what_the_server_claims(
         checkpoints.receipt(each)
         for each in Entry.objects.using(site.alias).select_related("stream")
     ]
+    late = Entry.objects.using(site.alias).get(stream__name="slow", sequence=1)
     stranger = signing.generate(ORIGIN)[1]
     small = note.VerifierKey(ORIGIN, note.ED25519, bytes([1]) + bytes(31))
 
     def step(page: Page) -> None:
-        _log_in(page, server.url, streams=4)
+        _log_in(page, server.url, streams=5)
         page.goto(f"{server.url}/admin/nucleus_ledger/entry/{entry.pk}/change/")
         page.get_by_role("link", name="Receipt").click()
         said = page.locator("#ledger-receipt-said")
-        expect(said).to_contain_text("It holds: entry 7 of stream payments is under checkpoint 1")
+        expect(said).to_contain_text("It holds: entry 7 of stream payments is under checkpoint 3")
         violations = Axe().run(page, context=AXE_CONTEXT).response["violations"]
         assert [each["id"] for each in violations] == []
+        expect(said).to_contain_text("the receipt does not tell after when")
         text = page.locator("#ledger-receipt-text").input_value()
         assert text == checkpoints_text
         page.locator("#ledger-receipt-text").fill(text.replace("cents", "euros"))
@@ -90,8 +105,23 @@ def test_the_browser_checks_what_the_server_claims(
         assert Path(download.value.path()).read_text("utf-8") == text
         keys = [str(site.vkey)]
         assert page.evaluate(ACCEPTED, [text, keys]) == ["whole"]
+        bounds = []
         for other in texts:
             assert page.evaluate(WHY_NOT, [other, keys, "persistent-ledger"]) == ""
+            proved = receipt.check(receipt.parse(other), [site.vkey])
+            after, by, lag = page.evaluate(REGISTERED, [other, keys])
+            assert by == proved.manifest.created_at
+            assert after == (proved.before.created_at if proved.before else None)
+            (*notices,) = proved.notices(0)
+            assert lag == (None if after is None else sum(each.greatest_lag for each in notices))
+            bounds.append((after is not None, bool(lag)))
+        assert set(bounds) == {(False, False), (True, False), (True, True)}
+        page.goto(f"{server.url}/admin/nucleus_ledger/entry/{late.pk}/receipt/")
+        expect(said).to_contain_text("It was registered between 20")
+        expect(said).to_contain_text("It was registered late: its timestamp is")
+        expect(said).to_have_class(re.compile("said--intact"))
+        text = page.locator("#ledger-receipt-text").input_value()
+        assert page.evaluate(ACCEPTED, [text, keys]) == ["whole"]
         for key, why in (
             (str(stranger), "no signature is of a key that was given"),
             (str(small), "the key is of small order"),

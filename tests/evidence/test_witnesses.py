@@ -248,9 +248,7 @@ def test_a_manifest_signed_over_a_rewritten_stream_with_an_honest_witness(
     log = CompactRange()
     log.append(leaf_hash(str(before).encode()))
     log.append(manifest.leaf)
-    row = stored.store(
-        site.alias, 1, str(manifest), log.hashes, [("payments", str(head), frontier)]
-    )
+    row = stored.store(site.alias, 1, str(manifest), log.hashes, [(head, frontier)])
     signed = signing.sign(str(checkpoint.Checkpoint(ORIGIN, 2, log.root())), [site.signer])
     proof = [leaf_hash(str(manifest).encode())]
     status, _kind, line = honest.add_checkpoint(witness.format_request(1, proof, signed))

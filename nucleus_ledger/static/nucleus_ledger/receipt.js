@@ -3,7 +3,8 @@
 //
 //     await nucleusLedgerReceipt.check(bytes, [vkey, …], ledgerIdOrNull)
 //
-// gives {entry, hash, head, manifest, checkpoint, signedBy}, or throws an Error that says why not.
+// gives {entry, hash, head, manifest, checkpoint, signedBy, registered: {after, by}, lag}, or throws
+// an Error that says why not. `after` and `lag` (ms) are null where the receipt does not tell them.
 "use strict";
 
 (() => {
@@ -206,16 +207,20 @@
   const MANIFEST = ["schema", "ledger", "number", "created_at", "streams", "streams_root",
     "removed", "restored"];
   const ENTRY = ["id", "ledger", "payload", "prev_hash", "schema", "sequence", "stream", "timestamp"];
-  const RECEIPT = ["schema", "entry", "stream_proof", "stream_head", "streams_index",
+  const BEFORE = ["manifest", "manifest_proof", "stream_head", "streams_index", "streams_proof"];
+  const EMPTY_ROOT = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+  const RECEIPT = ["schema", "before", "entry", "stream_proof", "stream_head", "streams_index",
     "streams_proof", "manifest", "checkpoint"];
 
   function parseHead(text) {
     const head = document_(text, "the stream head");
     members(head, HEAD, "the stream head");
     demand(head.schema === "nucleus-ledger/stream-head/v1", "not a stream head");
-    demand(isLabel(head.ledger) && isLabel(head.stream) && isCount(head.length)
-      && head.length > 0 && isHash(head.head_hash) && isHash(head.root) && isCount(head.timestamp),
-    "a value of the stream head is out of range");
+    const filled = head.length === 0
+      ? head.head_hash === null && head.timestamp === null && head.root === EMPTY_ROOT
+      : isHash(head.head_hash) && isHash(head.root) && isCount(head.timestamp);
+    demand(isLabel(head.ledger) && isLabel(head.stream) && isCount(head.length) && filled,
+      "a value of the stream head is out of range");
     return head;
   }
 
@@ -253,16 +258,37 @@
     return entry;
   }
 
+  function hashes(list) {
+    demand(Array.isArray(list) && list.length <= MOST_HASHES, "a proof is no list of hashes");
+    return list.map((each) => base64(each, "a hash"));
+  }
+
+  // The manifest before, which has the stream and does not cover the entry; null without one.
+  async function checkBefore(before, entry, head, manifest, checkpoint) {
+    if (before === null) {
+      return null;
+    }
+    demand(isObject(before), "what the receipt says of the manifest before is no object");
+    members(before, BEFORE, "what the receipt says of the manifest before");
+    const [manifestProof, streamsProof] = [before.manifest_proof, before.streams_proof].map(hashes);
+    const earlier = parseManifest(before.manifest);
+    const there = parseHead(before.stream_head);
+    demand(earlier.number === manifest.number - 1, "another manifest stands as the one before");
+    await checkInclusion(await leafHash(encoder.encode(before.manifest)), earlier.number,
+      checkpoint.size, manifestProof, checkpoint.root, "the manifest before in the log");
+    await checkInclusion(await leafHash(encoder.encode(before.stream_head)), before.streams_index,
+      earlier.streams, streamsProof, earlier.streams_root, "the stream in the manifest before");
+    demand(there.stream === head.stream && there.length <= entry.sequence,
+      "the manifest before does not say that it leaves the entry out");
+    return earlier;
+  }
+
   async function check(bytes, vkeys, ledger) {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     demand(text.endsWith("\n"), "the receipt is cut off");
     const receipt = document_(text.slice(0, -1), "the receipt");
     members(receipt, RECEIPT, "the receipt");
-    demand(receipt.schema === "nucleus-ledger/receipt/v1", "not a receipt");
-    const hashes = (list) => {
-      demand(Array.isArray(list) && list.length <= MOST_HASHES, "a proof is no list of hashes");
-      return list.map((each) => base64(each, "a hash"));
-    };
+    demand(receipt.schema === "nucleus-ledger/receipt/v2", "not a receipt");
     const [streamProof, streamsProof] = [receipt.stream_proof, receipt.streams_proof].map(hashes);
     const head = parseHead(receipt.stream_head);
     const manifest = parseManifest(receipt.manifest);
@@ -284,7 +310,11 @@
     demand(checkpoint.origin.endsWith(manifest.ledger), "the checkpoint is one of another ledger");
     demand(!ledger || (head.ledger === ledger && manifest.ledger === ledger),
       `it is of ledger ${JSON.stringify(head.ledger)}`);
-    return { entry, hash: hex(hash), head, manifest, checkpoint, signedBy };
+    const before = await checkBefore(receipt.before, entry, head, manifest, checkpoint);
+    const registered = { after: before && before.created_at, by: manifest.created_at };
+    // How many ms the entry claims to be older than a manifest that does not cover it.
+    const lag = before && Math.max(Date.parse(before.created_at) - entry.timestamp, 0);
+    return { entry, hash: hex(hash), head, manifest, checkpoint, signedBy, registered, lag };
   }
 
   globalThis.nucleusLedgerReceipt = { check };
@@ -303,6 +333,29 @@
     (name) => document.getElementById(`ledger-receipt-${name}`),
   );
 
+  // As `lasting` in core/moments.py.
+  function lasting(milliseconds) {
+    const parts = [];
+    let rest = milliseconds;
+    for (const [unit, size] of [["d", 86400000], ["h", 3600000], ["min", 60000]]) {
+      if (rest >= size) {
+        parts.push(`${Math.floor(rest / size)} ${unit}`);
+        rest %= size;
+      }
+    }
+    if (rest || !parts.length) {
+      parts.push(`${rest / 1000} s`);
+    }
+    return parts.join(" ");
+  }
+
+  function whenRegistered({ registered, lag }) {
+    const bounds = registered.after === null ? panel.dataset.by : panel.dataset.between;
+    const words = bounds.replace("{after}", registered.after).replace("{by}", registered.by);
+    const late = lag !== null && lag > Number(panel.dataset.skew);
+    return late ? `${words} ${panel.dataset.late.replace("{lag}", lasting(lag))}` : words;
+  }
+
   async function judge() {
     let [level, words] = ["intact", panel.dataset.holds];
     try {
@@ -316,6 +369,7 @@
         .replace("{size}", found.checkpoint.size)
         .replace("{origin}", () => found.checkpoint.origin)
         .replace("{names}", () => found.signedBy.map((each) => each.name).join(", "));
+      words = `${words} ${whenRegistered(found)}`;
     } catch (error) {
       level = "tampered";
       words = panel.dataset.fails.replace("{why}", () => error.message);
