@@ -269,16 +269,18 @@ class Follower:
         return count if list(sequence[place : place + count]) == following else 1
 
     def _compare(self, hash_: Any) -> None:
-        """Hold the entries so far against the next mark, if it is the one of their number."""
+        """Hold the entries so far against the marks of their number.
+
+        There are two of one number where a restore brought back what an earlier manifest recorded.
+        """
         marks = self.expectation.marks
-        if marks[self.passed].length != self.tree.size:
-            return
-        head = marks[self.passed].head
-        if head and (head.head_hash != hash_ or head.root != self.tree.root().hex()):
-            self._differs(marks[self.passed], hash_)
-            self.passed = len(marks)
-        else:
-            self.passed += 1
+        while self.passed < len(marks) and marks[self.passed].length == self.tree.size:
+            head = marks[self.passed].head
+            if head and (head.head_hash != hash_ or head.root != self.tree.root().hex()):
+                self._differs(marks[self.passed], hash_)
+                self.passed = len(marks)
+            else:
+                self.passed += 1
 
     def _differs(self, mark: Mark, hash_: Any) -> None:
         head = mark.head

@@ -165,3 +165,17 @@ def test_a_stream_of_which_nothing_is_as_it_was_was_there_all_the_same() -> None
     site.add([head("s", 3, other)], (), (Restored("s", 4, 0, "all is lost"),))
     assert [mark.length for mark in site.log.marks("s")] == [3]
     assert follow(site.log, "s", rows(other, [START - 9] * 3 + [START + 2000] * 2)).fits
+
+
+def test_a_restore_to_a_length_that_was_recorded_before() -> None:
+    """Two manifests then record one length of a stream, and entries have to fit both."""
+    site, chain = Site(), hashes("s", 8)
+    site.add([head("s", 3, chain)])
+    site.add([head("s", 5, chain)])
+    site.add([head("s", 3, chain)], restored=(Restored("s", 5, 3, "a backup"),))
+    site.add([head("s", 4, chain)])
+    for length in (4, 8):
+        follower = follow(site.log, "s", rows(chain[:length]))
+        assert follower.fits, follower.findings
+    other = [*chain[:2], *hashes("other", 6)]
+    assert [finding.sequence for finding in follow(site.log, "s", rows(other)).findings] == [2]
