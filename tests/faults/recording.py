@@ -48,6 +48,12 @@ FAULTS: dict[str, tuple[str, str]] = {
         "clocks",
         "a process killed while it verifies at its start, its clock right or a year ahead",
     ),
+    "restore-evidence": ("restores", "an older backup put back, checkpoints in a sink outside"),
+    "restore-gone-on": ("restores", "the same, and as much appended again as was lost"),
+    "restore-chain": ("restores", "an older backup put back, no checkpoint anywhere"),
+    "restore-data": ("restores", "the rows alone copied into freshly migrated tables"),
+    "flip-file": ("bytes", "a random bit of the database file flipped"),
+    "flip-column": ("bytes", "a random bit of a random column flipped, guards removed"),
     "pooler": (
         "poolers",
         "PgBouncer in transaction mode, more clients than sessions: appends by several processes "

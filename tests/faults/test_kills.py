@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults.evidence import sign
 from tests.faults.recording import Recorder, database_of
-from tests.processes import ROOT, Site
+from tests.faults.running import run
+from tests.processes import Site
 
 JOBS = {"append": 1, "first": 1, "batch": 7, "atomic": 2}  # entries of one attempt
-
-
-def run(site: Site, module: str, *arguments: str) -> tuple[list[list[str]], dict[str, Any]]:
-    """Run a module of this folder; return what was acknowledged, and what it says at its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"tests.faults.{module}", *arguments],
-        cwd=ROOT, env=site.environ, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    *told, last = map(json.loads, done.stdout.splitlines())
-    return told, last
 
 
 @pytest.mark.parametrize("job", JOBS)
