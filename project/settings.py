@@ -19,6 +19,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[:
 _url = env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'ledger.sqlite3'}")
 _sqlite, _, _path = _url.partition("sqlite:///")
 DATABASES = {"default": postgres_storage(_url) if _sqlite else sqlite_storage(_path)}
+# For a pooler between transactions. The ledger opens no such cursor; `iterator()` of a site does.
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
 
 NUCLEUS_LEDGER = {
     "LEDGER_ID": env.str("LEDGER_ID", "nucleus-ledger-sample"),
@@ -70,9 +72,19 @@ TEMPLATES = [
         },
     }
 ]
+# Off by default, so that the sample site can be tried without TLS; see docs/deployment.md.
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", False)
+SESSION_COOKIE_SECURE = env.bool("SESSION_COOKIE_SECURE", False)
+CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", False)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", False)
+if env.bool("BEHIND_TLS_PROXY", False):  # believe it only where the proxy sets it on every request
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+STATIC_ROOT = env.str("STATIC_ROOT", str(BASE_DIR / "static"))
 USE_TZ = True
 TIME_ZONE = "UTC"
