@@ -45,7 +45,8 @@ def postgres_storage(connection_string: str, pool_size: int = 10) -> dict[str, A
     """Return the settings of a PostgreSQL database with a pool of connections per process.
 
     `connection_string` is a URL (`postgresql://user:password@host:port/name?sslmode=…`) or
-    `key=value` pairs as libpq takes them. Raises `InvalidData` for anything else.
+    `key=value` pairs as libpq takes them. Raises `InvalidData` for anything else, and `Database`
+    where psycopg is not installed.
     """
     if type(pool_size) is not int or pool_size < 1:
         raise InvalidData(f"pool_size is not a whole number >= 1: {pool_size!r}")
@@ -67,10 +68,15 @@ def postgres_storage(connection_string: str, pool_size: int = 10) -> dict[str, A
             ("PORT", "port"),
         )
     }
-    pool = {"min_size": 1, "max_size": pool_size}
+    pool = {
+        "min_size": 1,
+        "max_size": pool_size,
+        "connection_class": _pooled_connection(),
+    }
     return {
         "ENGINE": "django.db.backends.postgresql",
         **settings,
+        "CONN_HEALTH_CHECKS": True,  # the pool hands out no connection that died meanwhile
         "CONN_MAX_AGE": 0,  # the pool keeps connections; Django refuses both at once
         "OPTIONS": {**parameters, "pool": pool},
     }
@@ -113,6 +119,16 @@ def storage_from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "sqlite":
         return sqlite_storage(**arguments)
     return postgres_storage(**arguments) if kind == "postgres" else memory_storage()
+
+
+def _pooled_connection() -> type:
+    try:
+        from nucleus_ledger.pooled_connection import PooledConnection
+    except ImportError as exc:
+        raise Database(
+            f"PostgreSQL needs psycopg: install nucleus-ledger[postgres] ({exc})"
+        ) from exc
+    return PooledConnection
 
 
 def _sqlite(name: str, pragmas: str) -> dict[str, Any]:

@@ -80,10 +80,10 @@ class Server:
             time.sleep(0.05)
         return result
 
-    def answer(self) -> str | None:
+    def answer(self, path: str = "") -> str | None:
         """Return what the site answers, whatever its status; None where nothing answers."""
         try:
-            with urllib.request.urlopen(self.url, timeout=2) as response:
+            with urllib.request.urlopen(self.url + path, timeout=10) as response:
                 return str(response.read().decode())
         except urllib.error.HTTPError as exc:
             with exc:

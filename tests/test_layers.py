@@ -12,7 +12,12 @@ import nucleus_ledger
 PACKAGE = Path(nucleus_ledger.__file__).parent
 ROWS = {
     0: ["errors"],
-    1: ["core", "storage", "verify"],  # verify stands beside: nobody imports it
+    1: [
+        "core",
+        "pooled_connection",
+        "storage",
+        "verify",
+    ],  # verify stands beside: nobody imports it
     2: [
         "conf",
         "signals",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_postgres_connection_strings(text: str, expected: dict[str, str]) -> Non
     settings = postgres_storage(text)
     assert {key: settings[key] for key in expected} == expected
     assert settings["CONN_MAX_AGE"] == 0
+    assert settings["CONN_HEALTH_CHECKS"] is True
     assert settings["OPTIONS"]["pool"]["max_size"] == 10
     assert ("sslmode" in settings["OPTIONS"]) == ("sslmode" in text)
 
@@ -101,6 +103,12 @@ def test_postgres_refuses(text: Any) -> None:
 def test_pool_size_refused(size: Any) -> None:
     with pytest.raises(InvalidData, match="pool_size"):
         postgres_storage("postgresql://h/l", pool_size=size)
+
+
+def test_postgres_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nucleus_ledger.pooled_connection", None)
+    with pytest.raises(Database, match=r"install nucleus-ledger\[postgres\]"):
+        postgres_storage("postgresql://h/l")
 
 
 def test_memory_is_shared_between_threads_and_waits_for_locks() -> None:

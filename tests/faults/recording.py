@@ -42,6 +42,10 @@ FAULTS: dict[str, tuple[str, str]] = {
         "the same, where the site itself leaves a connection open before the fork",
     ),
     "fork": ("servers", "a fork in the middle of a transaction; parent and child append at once"),
+    "server restart": (
+        "servers",
+        "the database server restarted under a site with eight pooled connections",
+    ),
     "clock ahead": ("clocks", "a start a year ahead, the clock put right, an edit, a start"),
     "clock behind": ("clocks", "a start, an edit, a start under a clock a year behind"),
     "dead lease": (

