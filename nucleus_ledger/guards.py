@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
+from nucleus_ledger import table_shape
 from nucleus_ledger.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 VENDORS = ("postgresql", "sqlite")
-_TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream")
+_TABLES = table_shape.TABLES
 
 # pg_trigger.tgtype: ROW 1, BEFORE 2, DELETE 8, UPDATE 16, TRUNCATE 32.
 _POSTGRESQL_TYPES = {"rows": 1 | 2 | 8 | 16, "truncate": 2 | 32}
@@ -41,15 +42,19 @@ WHERE conrelid IN (to_regclass(%s), to_regclass(%s))
 
 @dataclass(frozen=True, slots=True)
 class GuardStatus:
-    """Which guards do not stand as released; all three lists empty means that all do."""
+    """Which guards do not stand as released, and what is there beside them (`foreign`).
+
+    All four lists empty means that the tables are as released.
+    """
 
     missing: list[str] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not (self.missing or self.disabled or self.altered)
+        return not (self.missing or self.disabled or self.altered or self.foreign)
 
     @property
     def triggers_ok(self) -> bool:
@@ -65,6 +70,7 @@ class GuardStatus:
             "missing": self.missing,
             "disabled": self.disabled,
             "altered": self.altered,
+            "foreign": self.foreign,
         }
 
     def __str__(self) -> str:
@@ -74,6 +80,7 @@ class GuardStatus:
                 ("missing", self.missing),
                 ("disabled", self.disabled),
                 ("altered", self.altered),
+                ("not of the ledger", self.foreign),
             )
             if names
         ]
@@ -91,6 +98,10 @@ def inspect(connection: BaseDatabaseWrapper) -> GuardStatus:
         status.missing.append(f"all: {connection.vendor} is not supported")
         return status
     _inspect_constraints(connection, status)
+    missing, altered = table_shape.differences(connection, _tables(connection.vendor))
+    status.missing.extend(missing)
+    status.altered.extend(altered)
+    status.foreign.extend(table_shape.foreign(connection, _triggers(connection.vendor)))
     return status
 
 
@@ -196,6 +207,20 @@ def _constraints(vendor: str) -> dict[str, str]:
     """Return the definitions of the released constraints by name, as the catalogue says them."""
     (text,) = _read(vendor, f"constraints_v{VERSION}.sql")
     return dict(line.split(" ", 1) for line in text.splitlines())
+
+
+@cache
+def _tables(vendor: str) -> list[str]:
+    """Return the columns and keys of the released tables, a line each."""
+    (text,) = _read(vendor, f"tables_v{VERSION}.sql")
+    return text.splitlines()
+
+
+@cache
+def _triggers(vendor: str) -> frozenset[str]:
+    """Return the names of the released triggers."""
+    found = (re.match(r"CREATE TRIGGER (\w+)", each) for each in statements(vendor))
+    return frozenset(match[1] for match in found if match)
 
 
 def _is_trigger(name: str) -> bool:

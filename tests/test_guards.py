@@ -291,6 +291,120 @@ def test_a_weaker_constraint_in_a_remade_table_is_told(
     assert guards.inspect(connection).ok
 
 
+POSTGRESQL_SHAPES: dict[str, tuple[list[str], str, str]] = {
+    "row-level security": (
+        [f"ALTER TABLE {ENTRY} ENABLE ROW LEVEL SECURITY"],
+        "foreign", f"row-level security on {ENTRY}",
+    ),
+    "forced only": (
+        [f"ALTER TABLE {STREAM} FORCE ROW LEVEL SECURITY"],
+        "foreign", f"row-level security on {STREAM}",
+    ),
+    "a rule": (
+        [f"CREATE RULE quiet AS ON DELETE TO {ENTRY} DO INSTEAD NOTHING"],
+        "foreign", f"rule quiet on {ENTRY}",
+    ),
+    "a trigger of somebody": (
+        ["CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+         f"CREATE TRIGGER swallow BEFORE INSERT ON {ENTRY} FOR EACH ROW EXECUTE FUNCTION f()"],
+        "foreign", f"trigger swallow on {ENTRY}",
+    ),
+    "a child table": (
+        [f"CREATE TABLE child () INHERITS ({ENTRY})"],
+        "foreign", "child table child",
+    ),
+    "a key": (
+        [f"ALTER TABLE {ENTRY} DROP CONSTRAINT {ENTRY}_pkey"],
+        "missing", f"{ENTRY}: PRIMARY KEY (hash)",
+    ),
+    "the key of streams, and with it the foreign key": (
+        [f"ALTER TABLE {STREAM} DROP CONSTRAINT {STREAM}_pkey CASCADE"],
+        "missing", f"{ENTRY}: FOREIGN KEY (stream_id) REFERENCES {STREAM}(id) "
+        "DEFERRABLE INITIALLY DEFERRED",
+    ),
+    "NOT NULL": (
+        [f"ALTER TABLE {ENTRY} ALTER serialized DROP NOT NULL"],
+        "altered", f"{ENTRY}: serialized text, not serialized text NOT NULL",
+    ),
+    "a type": (
+        [f"ALTER TABLE {ENTRY} ALTER payload TYPE json"],
+        "altered", f"{ENTRY}: payload json NOT NULL, not payload jsonb NOT NULL",
+    ),
+    "a collation": (
+        [f'ALTER TABLE {ENTRY} ALTER record_id TYPE varchar(200) COLLATE "C"'],
+        "altered",
+        f"{ENTRY}: record_id character varying(200) NOT NULL COLLATE another, "
+        "not record_id character varying(200) NOT NULL",
+    ),
+    "a view in its place": (
+        [f"ALTER TABLE {ENTRY} RENAME TO hidden", f"CREATE VIEW {ENTRY} AS SELECT * FROM hidden"],
+        "foreign", f"{ENTRY} is a view",
+    ),
+    "an index that is not valid": (
+        ["UPDATE pg_index SET indisvalid = false WHERE indexrelid = "
+         f"'{ENTRY}_sequence'::regclass"],
+        "foreign", f"index {ENTRY}_sequence is not valid",
+    ),
+}  # fmt: skip
+SQLITE_SHAPES: dict[str, tuple[list[str], str, str]] = {
+    "a trigger of somebody": (
+        [f"CREATE TRIGGER swallow BEFORE INSERT ON {ENTRY} BEGIN SELECT RAISE(IGNORE); END"],
+        "foreign", f"trigger swallow on {ENTRY}",
+    ),
+    "one in another case": (
+        [f"CREATE TRIGGER swallow BEFORE INSERT ON {ENTRY.upper()} "
+         "BEGIN SELECT RAISE(IGNORE); END"],
+        "foreign", f"trigger swallow on {ENTRY}",
+    ),
+    "a temporary trigger": (
+        [f"CREATE TEMP TRIGGER swallow BEFORE INSERT ON main.{ENTRY} "
+         "BEGIN SELECT RAISE(IGNORE); END"],
+        "foreign", f"trigger swallow on {ENTRY}",
+    ),
+    "a temporary table before it": (
+        [f"CREATE TEMP TABLE {ENTRY} (hash)"],
+        "foreign", f"{ENTRY} is a temporary table",
+    ),
+    "a view in its place": (
+        [f"ALTER TABLE {ENTRY} RENAME TO hidden", f"CREATE VIEW {ENTRY} AS SELECT * FROM hidden"],
+        "foreign", f"{ENTRY} is a view",
+    ),
+    "a key": (
+        [f"ALTER TABLE {ENTRY} RENAME TO hidden", f"CREATE TABLE {ENTRY} AS SELECT * FROM hidden"],
+        "missing", f"{ENTRY}: PRIMARY KEY (hash)",
+    ),
+    "a foreign key": (
+        [f"ALTER TABLE {ENTRY} RENAME TO hidden", f"CREATE TABLE {ENTRY} AS SELECT * FROM hidden"],
+        "missing", f"{ENTRY}: FOREIGN KEY (stream_id) REFERENCES {STREAM}(id)",
+    ),
+    "NOT NULL": (
+        [f"ALTER TABLE {STREAM} RENAME TO hidden",
+         f"CREATE TABLE {STREAM} (id integer NOT NULL PRIMARY KEY, name varchar(200))"],
+        "altered", f"{STREAM}: name VARCHAR(200), not name VARCHAR(200) NOT NULL",
+    ),
+}  # fmt: skip
+SHAPES = [("postgres", name) for name in POSTGRESQL_SHAPES] + [
+    ("default", name) for name in SQLITE_SHAPES
+]
+
+
+@pytest.mark.django_db(databases=["default", "postgres"])
+@pytest.mark.parametrize(("database", "name"), SHAPES)
+def test_what_the_tables_are_beside_their_guards(database: str, name: str) -> None:
+    shapes = POSTGRESQL_SHAPES if database == "postgres" else SQLITE_SHAPES
+    changes, word, told = shapes[name]
+    connection = connections[database]
+    assert guards.inspect(connection).ok
+    with transaction.atomic(using=database):
+        for change in changes:
+            sql(database, change)
+        status = guards.inspect(connection)
+        transaction.set_rollback(True, using=database)
+    assert told in status.as_dict()[word]
+    assert not status.ok
+    assert told in str(status)
+
+
 def test_verification_says_that_a_guard_is_missing(ledger_db: str) -> None:
     Entry.objects.using(ledger_db).append("things", {})
     guards.remove(connections[ledger_db])
@@ -383,7 +497,11 @@ def test_tables_laid_bare_are_told_guard_by_guard(ledger_db_committed: str) -> N
             bare = guards.inspect(connection)
             raise ZeroDivisionError
     assert set(constraints) < set(bare.missing)
-    assert len(bare.missing) == len(constraints) + (4 if connection.vendor == "postgresql" else 6)
+    triggers = 4 if connection.vendor == "postgresql" else 6
+    keys = [name for name in bare.missing if "KEY (" in name]
+    assert len(keys) == 3
+    assert len(bare.missing) == len(constraints) + triggers + len(keys)
+    assert f"{ENTRY}: " in "".join(bare.altered)  # no NOT NULL either
     assert guards.inspect(connection).ok
 
 
@@ -436,6 +554,14 @@ def test_the_indexes_on_sqlite_are_those_the_design_lists(ledger_db: str) -> Non
         (
             "postgresql/constraints_v1.sql",
             "4fa3f4af529fb03c0a11189522c0c06010424f619aa73032c3e3ef15b4a2c2d9",
+        ),
+        (
+            "postgresql/tables_v1.sql",
+            "bd9ee9f965823a80a6c4be5e9f282caaf2b6c8b6b3d24e3356b4edadd53d6984",
+        ),
+        (
+            "sqlite/tables_v1.sql",
+            "63783f9f978bea20f0b91cd050fdaad0a385982b8538e9726d654b3f43b3dcd5",
         ),
         (
             "sqlite/constraints_v1.sql",

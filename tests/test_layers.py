@@ -28,6 +28,7 @@ ROWS = {
         "operations",
         "processes",
         "routing",
+        "table_shape",
     ],
     3: [
         "acknowledgements",

@@ -19,7 +19,7 @@ from nucleus_ledger.core.report import (
 )
 
 FINDING = Finding("hash_mismatch", "proofs", 2, "r2", (), "a" * 64, "b" * 64, "words")
-GUARDS = {"ok": True, "version": 1, "missing": [], "disabled": [], "altered": []}
+GUARDS = {"ok": True, "version": 1, "missing": [], "disabled": [], "altered": [], "foreign": []}
 
 
 def make_stream(result: Result = "intact", **changes: Any) -> StreamReport:
