@@ -45,7 +45,7 @@ class Acknowledgement:
     head: Head
     digest: str
     outside: tuple[str, ...] = ()
-    lifts: int = 0
+    lifts: int | None = None
 
 
 def payload(head: Head, digest: str, **details: Any) -> dict[str, Any]:
@@ -118,5 +118,5 @@ def _texts(said: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found) if isinstance(found, list) and all(type(x) is str for x in found) else ()
 
 
-def _whole(value: Any) -> int:
-    return value if type(value) is int else 0
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None

@@ -439,7 +439,7 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamR
         walked=found.walked,
         outside=tuple(found.outside),
         evident=found.evident,
-        on_record=tuple(each.lifts for each in plan.acknowledged if each.lifts),
+        on_record=tuple(each.lifts for each in plan.acknowledged if each.lifts is not None),
         result=result,
         based_on=known.label if start and known else None,
         key=plan.stream_id,

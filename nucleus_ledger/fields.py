@@ -148,7 +148,8 @@ class UTCDateTimeField(_DateTimeField):
         return "UTCDateTimeField"
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
-        return str(connection.data_types["DateTimeField"])
+        # SQLite stores text in either: of "datetime" its driver would make a moment, or raise.
+        return "text" if connection.vendor == "sqlite" else connection.data_types["DateTimeField"]
 
     def from_db_value(self, value: Any, _: Any, connection: Any) -> datetime | None:
         """Return the moment; None also where somebody put something else into the column."""

@@ -63,10 +63,10 @@ def acknowledge(
     return entry, found
 
 
-def _stored_break(using: str, key: int | None) -> int:
-    """Return the key of the run whose break is stored of a stream; 0 where none is."""
+def _stored_break(using: str, key: int | None) -> int | None:
+    """Return the key of the run whose break is stored of a stream; None where none is."""
     known = stored_breaks.as_known(stored_breaks.rows(using, [key or 0]).get(key or 0))
-    return known.run if known and known.result == "tampered" else 0
+    return known.run if known and known.result == "tampered" else None
 
 
 def _tampered_part(report: Report, stream: str) -> StreamReport:

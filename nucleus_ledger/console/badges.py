@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from nucleus_ledger import step_leases
-from nucleus_ledger.conf import conf
+from nucleus_ledger import reliance, step_leases
 from nucleus_ledger.console.parts import as_list, asks_for
 from nucleus_ledger.models import Stream, StreamStatus, Verification
+from nucleus_ledger.reliance import StatusName, status_name
+from nucleus_ledger.row_signatures import genuine_runs
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -24,21 +25,22 @@ _STILL_MOVING = timedelta(minutes=1)
 
 
 # A shape and a word beside the colour: not everybody sees colours, and print has none.
-_BADGES = {
+_BADGES: dict[StatusName, tuple[str, Any]] = {
     "tampered": ("✖", _("Tampered")),
     "acknowledged": ("◆", _("Acknowledged")),
+    "unknown": ("?", _("Not known")),
     "stale": ("◷", _("Stale")),
     "never": ("○", _("Never verified")),
     "intact": ("✔", _("Intact")),
 }
 
 
-_RESULTS = {
+_RESULTS: dict[str, tuple[str, Any]] = {
     "tampered": _BADGES["tampered"],
     "acknowledged": _BADGES["acknowledged"],
     "intact": _BADGES["intact"],
     "intact_since": ("✔", _("Intact since the one before")),
-    "unknown": ("?", _("Not known")),
+    "unknown": _BADGES["unknown"],
     "running": ("◔", _("Verifying")),
 }
 
@@ -49,31 +51,12 @@ def status_of(stream: Stream) -> StreamStatus | None:
     return status
 
 
-def status_name(status: StreamStatus | None, now: datetime) -> str:
-    """Return the key of a badge. Only `intact` grows stale: bad news stays what it is."""
-    if status is None:
-        return "never"
-    if status.result == StreamStatus.Result.INTACT and (
-        now - status.verified_at > conf.stale_after or now - status.full_at > conf.full_max_age
-    ):
-        return "stale"
-    return str(status.result)
-
-
 def with_status(name: str, now: datetime) -> Q:
-    """Return the condition for streams of which `status_name` is this."""
-    if name == "never":
-        return Q(status__isnull=True)
+    """Return the condition for streams with a status: `reliance.status_name` says which."""
     if name == "running":
         return are_under_way(runs_under_way(Stream.objects.db, now))
-    intact = Q(status__result=StreamStatus.Result.INTACT)
-    old = Q(status__verified_at__lt=now - conf.stale_after) | Q(
-        status__full_at__lt=now - conf.full_max_age
-    )
-    fresh = Q(status__verified_at__gte=now - conf.stale_after) & Q(
-        status__full_at__gte=now - conf.full_max_age
-    )
-    return {"intact": intact & fresh, "stale": intact & old}.get(name, Q(status__result=name))
+    found = reliance.conditions(Stream.objects.db, now)
+    return next((each for known, each in found.items() if known == name), Q(pk__in=[]))
 
 
 def status_words() -> list[tuple[str, Any]]:
@@ -83,12 +66,13 @@ def status_words() -> list[tuple[str, Any]]:
 
 
 def totals(streams: QuerySet[Stream]) -> list[tuple[str, SafeString, int]]:
-    """Return each status, its badge and how many of the streams have it, in two queries.
+    """Return each status, its badge and how many of the streams have it.
 
     Streams that are read just now are told apart, and count by their stored status too.
     """
     now = datetime.now(UTC)
-    conditions = {name: with_status(name, now) for name in _BADGES}
+    known = reliance.conditions(streams.db, now)
+    conditions: dict[str, Q] = {name: known[name] for name in _BADGES}
     if runs := runs_under_way(streams.db, now):
         conditions["running"] = are_under_way(runs)
     counted = streams.aggregate(
@@ -146,8 +130,9 @@ def under_way_badge(run: Verification, address: str) -> SafeString:
     )
 
 
-def badge(status: StreamStatus | None) -> SafeString:
-    return badge_of(status_name(status, datetime.now(UTC)))
+def badge(stream: Stream) -> SafeString:
+    """Return the badge of a stream; only what can be relied on is green."""
+    return badge_of(status_name(status_of(stream), stream, datetime.now(UTC)))
 
 
 def result_badge(result: str) -> SafeString:
@@ -157,10 +142,30 @@ def result_badge(result: str) -> SafeString:
 
 
 def badge_of_run(run: Verification) -> SafeString:
-    """Return a badge for a run; one that has not moved for a day is not under way any more."""
-    left = step_leases.is_abandoned(run, datetime.now(UTC))
-    running = run.result == Verification.Result.RUNNING
-    return result_badge("unknown" if running and left else run.result)
+    """Return a badge for a run; one that has not moved for a day is not under way any more.
+
+    A good result that this site did not store, or that somebody changed, is not known.
+    """
+    if run.result == Verification.Result.RUNNING:
+        left = step_leases.is_abandoned(run, datetime.now(UTC))
+        return result_badge("unknown" if left else run.result)
+    bad = run.result == Verification.Result.TAMPERED
+    return result_badge(run.result if bad or is_genuine_run(run) else "unknown")
+
+
+def is_genuine_run(run: Verification) -> bool:
+    """Whether this site stored the run's result; asked once for each instance."""
+    if not hasattr(run, "is_genuine"):
+        mark_genuine(str(run._state.db), [run])
+    return bool(getattr(run, "is_genuine", False))
+
+
+def mark_genuine(using: str, runs: Iterable[Verification]) -> None:
+    """Find out at once which of the runs `is_genuine_run` holds for."""
+    listed = list(runs)
+    genuine = {run.pk for run in genuine_runs(using, listed)}
+    for run in listed:
+        run.is_genuine = run.pk in genuine  # type: ignore[attr-defined]
 
 
 def badge_of(name: str) -> SafeString:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _t
 
 from nucleus_ledger.console.parts import is_number, paragraphs
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
+from nucleus_ledger.reliance import status_name
 
 POINTS = 100
 SHOWN_FINDINGS, _SHOWN_RUNS = 20, 5
@@ -54,7 +55,7 @@ def draw(
         return paragraphs([_t("Two entries or more make a chart.")])
     times = [time for _sequence, time in points]
     scale = _Scale(min(times), max(times), max(stream.length, points[-1][0] + 1))
-    inside = [(run, _milliseconds(run.started_at)) for run in runs]
+    inside = [(run, _milliseconds(run.started_at)) for run in runs if run.started_at]
     since = [run for run, time in inside if time > scale.last][:_SHOWN_RUNS]
     summary = _t("%(count)s entries from %(first)s to %(last)s") % {
         "count": number_format(stream.length, force_grouping=True),
@@ -70,7 +71,7 @@ def draw(
         summary,
         summary,
         _axes(scale),
-        _verified(scale, status),
+        _verified(scale, stream, status),
         _line(scale, points),
         format_html_join(
             "",
@@ -136,7 +137,7 @@ def _line(scale: _Scale, points: Sequence[tuple[int, int]]) -> SafeString:
     return format_html('<polyline class="ledger-line" points="{}"/>', places)
 
 
-def _verified(scale: _Scale, status: StreamStatus | None) -> SafeString:
+def _verified(scale: _Scale, stream: Stream, status: StreamStatus | None) -> SafeString:
     """Return a band up to the entry that the last verification stands behind."""
     if status is None or not is_number(status.length) or not status.length:
         return SafeString("")
@@ -147,7 +148,7 @@ def _verified(scale: _Scale, status: StreamStatus | None) -> SafeString:
     return format_html(
         '<rect class="ledger-verified ledger-verified--{}" x="{}" y="{}" width="{}" height="{}">'
         "<title>{}</title></rect>",
-        status.result,
+        status_name(status, stream, datetime.now(UTC)),
         _LEFT,
         top,
         _RIGHT - _LEFT,

@@ -143,12 +143,15 @@ class EntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("verification"))
     def verified(self, entry: Entry) -> SafeString | str:
-        status = StreamStatus.objects.filter(stream_id=entry.stream_id).first()
+        found = StreamStatus.objects.filter(stream_id=entry.stream_id)
+        status = found.select_related("stream").first()
         numbers = status and parts.is_number(entry.sequence) and parts.is_number(status.length)
         if status is None or not numbers or entry.sequence >= status.length:
             return _t("No verification has read this entry yet.")
         when = parts.ago(status.verified_at, datetime.now(UTC))
-        return format_html("{} {}", badges.badge(status), _t("its stream, %(age)s") % {"age": when})
+        return format_html(
+            "{} {}", badges.badge(status.stream), _t("its stream, %(age)s") % {"age": when}
+        )
 
     @admin.display(description=_("checked now"))
     def checked_now(self, entry: Entry) -> SafeString | str:

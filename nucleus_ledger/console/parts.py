@@ -46,7 +46,9 @@ def paragraphs(texts: Iterable[str]) -> SafeString:
     return format_html('<div class="ledger-words">{}</div>', lines)
 
 
-def at_time(time: datetime) -> str:
+def at_time(time: datetime | None) -> str:
+    if time is None:  # also where a tampered column holds no time
+        return "–"
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -69,8 +71,10 @@ def asks_for(run: Any, stream: str) -> bool:
     return run.scope is None or stream in as_list(run.scope)
 
 
-def ago(time: datetime, now: datetime) -> str:
+def ago(time: datetime | None, now: datetime) -> str:
     """Return how long ago something was, in its largest unit."""
+    if time is None:
+        return _t("at an unknown time")
     return _t("%(time)s ago") % {"time": timesince(time, now, depth=1)}
 
 

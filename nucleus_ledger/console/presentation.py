@@ -11,10 +11,12 @@ from django.db.models import Count
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
 
+from nucleus_ledger import reliance
 from nucleus_ledger.console import foldeddocument
 from nucleus_ledger.console.addresses import Addresses
-from nucleus_ledger.console.badges import result_badge, status_of
+from nucleus_ledger.console.badges import badge_of_run, mark_genuine, result_badge, status_of
 from nucleus_ledger.console.parts import (
     ago,
     asks_for,
@@ -87,7 +89,24 @@ def what_was_checked(stream: Stream, addresses: Addresses) -> SafeString:
         "The last run that read every one of them began at %(time)s (%(age)s): it recomputed "
         "each hash and compared each column, link, sequence and time, and the stream's head."
     ) % {"time": at_time(status.full_at), "age": ago(status.full_at, now)}
-    return paragraphs([read, full, _limits(status)])
+    doubt = reliance.doubt(status, stream, now)
+    said = [str(_DOUBTS[doubt])] if doubt else []
+    return paragraphs([*said, read, full, _limits(status)])
+
+
+_DOUBTS: dict[reliance.Doubt, Any] = {
+    "changed": _(
+        "This status is not the one that a verification stored: it was changed in the database, or "
+        "the site's key (SECRET_KEY) was. It counts for nothing: verify again."
+    ),
+    "of other entries": _(
+        "This status is of entries that the stream does not have any more: verify again."
+    ),
+    "in the future": _(
+        "This status is of a time in the future, so it counts as old: set the clock and verify "
+        "again."
+    ),
+}
 
 
 def _limits(status: StreamStatus) -> str:
@@ -140,6 +159,7 @@ def history(stream: Stream, runs: Sequence[Verification], addresses: Addresses) 
         .annotate(Count("pk"))
     )
     found = dict(counted)
+    mark_genuine(str(runs[0]._state.db), runs)
     rows = format_html_join(
         "",
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -170,4 +190,4 @@ def _found_in(run: Verification, findings: int) -> SafeString:
         return format_html("{} {}", result_badge(name), count)
     if run.result in (Verification.Result.TAMPERED, Verification.Result.ACKNOWLEDGED):
         return format_html("{}", _t("nothing stored of this stream; findings elsewhere"))
-    return result_badge(run.result)
+    return badge_of_run(run)

@@ -105,7 +105,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("integrity"), ordering="status__result")
     def status_word(self, stream: Stream) -> SafeString:
-        badge = badges.badge(badges.status_of(stream))
+        badge = badges.badge(stream)
         under_way = getattr(stream, "under_way", None)
         if not under_way:
             return badge

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.urls import path
@@ -22,6 +23,14 @@ from nucleus_ledger.models import Finding, Verification
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
+
+
+class VerificationList(ChangeList):
+    """The runs, each with whether this site stored its result."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        badges.mark_genuine(Verification.objects.db, self.result_list)
 
 
 class VerificationAdmin(ReadOnlyAdmin):
@@ -57,6 +66,9 @@ class VerificationAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return VerificationList
+
     @admin.display(description=_("result"))
     def outcome(self, run: Verification) -> SafeString:
         badge = badges.badge_of_run(run)
@@ -68,7 +80,7 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
-        return visible(run.user) or "–"
+        return visible(str(run.user)) or "–"
 
     @admin.display(description=_("options"))
     def options(self, run: Verification) -> str:

@@ -6,18 +6,26 @@ Exit 0: shown; 2: it could not be.
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connections
 
-from nucleus_ledger import clocks, guards
+from nucleus_ledger import clocks, guards, reliance, stored_breaks
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.moments import age, moment
+from nucleus_ledger.core.visible import visible
 from nucleus_ledger.evidence import stored
 from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.management.rendering import table
 from nucleus_ledger.models import Stream
+
+_DOUBTS: dict[reliance.Doubt, str] = {
+    "changed": "its status was changed in the database, or the site's key was: verify again",
+    "of other entries": "its status is of entries that it does not have any more: verify again",
+    "in the future": "its status is of a time in the future, so it counts as old: verify again",
+}
 
 
 class Command(LedgerCommand):
@@ -30,7 +38,8 @@ class Command(LedgerCommand):
     def handle_ledger(self, *args: Any, database: str, format: str, **options: Any) -> None:
         now = datetime.now(UTC)
         queryset = Stream.objects.using(database).select_related("status").order_by("name")
-        streams = [_facts(stream, now) for stream in queryset]
+        broken = {each.stream for each in stored_breaks.known_breaks(database)}
+        streams = [_facts(stream, now, broken) for stream in queryset]
         standing = guards.inspect(connections[database])
         checkpoints = _checkpoints(database)
         if format == "json":
@@ -46,6 +55,10 @@ class Command(LedgerCommand):
         header = ("stream", "entries", "last entry", "head", "verification", "since")
         for line in table(header, [_row(facts, now) for facts in streams]):
             self.stdout.write(line)
+        for facts in streams:
+            if facts["doubt"]:
+                name = visible(str(facts["name"]))
+                self.stdout.write(f"warning: stream {name!r}: {_DOUBTS[facts['doubt']]}")
         total = sum(facts["length"] for facts in streams)
         self.stdout.write(f"\n{total} entries in {len(streams)} streams of {conf.ledger_id!r}")
         for warning in clocks.warnings(clocks.streams_ahead(database)):
@@ -68,7 +81,7 @@ def _in_words(facts: dict[str, Any]) -> str:
     return f"{facts['size']}, {f'{waiting} not delivered everywhere' if waiting else 'delivered'}"
 
 
-def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
+def _facts(stream: Stream, now: datetime, broken: Collection[str]) -> dict[str, Any]:
     status = getattr(stream, "status", None)
     ahead = clocks.ahead(stream.name, stream.head_timestamp)
     facts: dict[str, Any] = {
@@ -80,12 +93,16 @@ def _facts(stream: Stream, now: datetime) -> dict[str, Any]:
         "verified_at": None,
         "entries_since": stream.length,
         "ahead_ms": ahead.by if ahead else 0,
+        "doubt": None,
     }
     if status is not None:
-        stale = status.result == "intact" and now - status.verified_at > conf.stale_after
-        facts["result"] = "stale" if stale else status.result
-        facts["verified_at"] = status.verified_at.isoformat()
-        facts["entries_since"] = max(stream.length - status.length, 0)
+        facts["result"] = reliance.status_name(status, stream, now)
+        facts["doubt"] = reliance.doubt(status, stream, now)
+        facts["verified_at"] = status.verified_at and status.verified_at.isoformat()
+        if type(status.length) is int:
+            facts["entries_since"] = max(stream.length - status.length, 0)
+    if stream.name in broken:  # also where its status was deleted, or an older one put back
+        facts["result"] = "tampered"
     return facts
 
 
