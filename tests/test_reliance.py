@@ -318,7 +318,8 @@ def test_what_cannot_be_read_of_a_status_or_a_run_is_none(
                     assert any("stored status" in each for each in report.warnings), case
                 else:
                     run = Verification.objects.using(ledger).get()
-                    assert row_signatures.genuine_runs(ledger, [run]) == [], case
+                    if not column.startswith("lease"):  # what a run under way holds
+                        assert row_signatures.genuine_runs(ledger, [run]) == [], case
                     startup.check(ledger)
                 for path in ("stream", "verification"):
                     page = client.get(f"/admin/nucleus_ledger/{path}/")
