@@ -26,4 +26,4 @@ def receipt(entry: Entry) -> str:
     Raises `NotFound` where no checkpoint has the entry yet, and `IntegrityFailed` where no proof
     of it holds.
     """
-    return str(receipts.make(entry))
+    return str(receipts.make(entry)[0])

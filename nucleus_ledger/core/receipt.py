@@ -38,7 +38,7 @@ from nucleus_ledger.core.entrytext import row_of
 from nucleus_ledger.core.manifest import Manifest, StreamHead
 from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.rebuilding import Row, Window
-from nucleus_ledger.core.registration import Notice
+from nucleus_ledger.core.registration import Notice, between
 from nucleus_ledger.core.signing import Verified
 from nucleus_ledger.errors import Deserialization, InvalidProof
 
@@ -100,6 +100,16 @@ class Proved:
     def registered_after(self) -> int | None:
         """After when the entry was registered; None where the receipt does not tell."""
         return self.before.milliseconds if self.before else None
+
+    @property
+    def registered(self) -> str:
+        """Say between which checkpoints the entry was registered, and no more than is proved."""
+        low, number = self.registered_after, self.manifest.number
+        words = between(low, self.registered_by)
+        if low is not None:
+            return f"{words} (when the signer made checkpoints {number} and {number + 1})"
+        said = f"{words} (when the signer made checkpoint {number + 1})"
+        return said if number == 0 else f"{said}; the receipt does not tell after when"
 
     @property
     def times_judged(self) -> bool:

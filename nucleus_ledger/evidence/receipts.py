@@ -12,7 +12,7 @@ from nucleus_ledger.conf import conf
 from nucleus_ledger.core import inclusion, merkle, receipt
 from nucleus_ledger.core.manifest import StreamHead, StreamsTree, parse_stream_head
 from nucleus_ledger.core.merkle import Node
-from nucleus_ledger.core.receipt import Before, Receipt
+from nucleus_ledger.core.receipt import Before, Proved, Receipt
 from nucleus_ledger.errors import IntegrityFailed, InvalidNote, InvalidProof, NotFound
 from nucleus_ledger.evidence import signers, stored, trees
 
@@ -47,8 +47,8 @@ class _Heads:
         return tuple(merkle.fold([root(node) for node in part]) for part in nodes)
 
 
-def make(entry: Entry) -> Receipt:
-    """Return a receipt of an entry under the newest checkpoint of its database.
+def make(entry: Entry) -> tuple[Receipt, Proved]:
+    """Return a receipt of an entry under the newest checkpoint of its database, and what it proves.
 
     Its manifest is the first that covers the entry, and the one before it is there too, where it
     has the stream. Reads at most 256 entries and the tiles above them, however long the stream is,
@@ -68,11 +68,11 @@ def make(entry: Entry) -> Receipt:
         for number in _candidates(using, entry, newest):
             try:
                 made = _made(using, entry, number, signed)
-                receipt.check(receipt.parse(str(made)), keys, conf.accepted_ledgers)
+                proved = receipt.check(receipt.parse(str(made)), keys, conf.accepted_ledgers)
             except (InvalidProof, InvalidNote) as exc:
                 trouble = exc
             else:
-                return made
+                return made, proved
     except InvalidProof as exc:
         trouble = exc
     raise IntegrityFailed(

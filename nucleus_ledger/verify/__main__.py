@@ -20,7 +20,7 @@ from nucleus_ledger.core.bundlecheck import Trust
 from nucleus_ledger.core.bundlefile import read_lines
 from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.receipt import Proved
-from nucleus_ledger.core.registration import REGISTERED_LATE, between
+from nucleus_ledger.core.registration import REGISTERED_LATE
 from nucleus_ledger.core.report import (
     EXIT_INTACT,
     EXIT_NOT_STRICT,
@@ -159,24 +159,13 @@ def _proved_lines(proved: Proved, trust: Trust) -> Iterator[str]:
     yield f"  time:       {moments.moment(entry['timestamp'])} (as the entry says)"
     yield f"  hash:       {proved.hash}"
     yield f"  payload:    {canonical.dumps(entry['payload'])}"
-    yield f"  registered: {_when(proved)}"
+    yield f"  registered: {proved.registered.removeprefix('registered ')}"
     yield f"  checkpoint: {said.size} of {said.origin}"
     yield f"  signed by:  {', '.join(each.key.name for each in proved.signed_by)}"
     for notice in proved.notices(trust.slack):
         yield f"notice: {REGISTERED_LATE} in {notice.stream}: {notice.message}"
     if trust.ledgers is None:
         yield f"warning: the ledger is not pinned (--ledger): it calls itself {entry['ledger']!r}"
-
-
-def _when(proved: Proved) -> str:
-    """Say between which checkpoints the entry was registered, and no more than is proved."""
-    low, high = proved.registered_after, proved.registered_by
-    number = proved.manifest.number
-    words = between(low, high).removeprefix("registered ")
-    if low is not None:
-        return f"{words} (when the signer made checkpoints {number} and {number + 1})"
-    said = f"{words} (when the signer made checkpoint {number + 1})"
-    return said if number == 0 else f"{said}; the receipt does not tell after when"
 
 
 def _check_bundle(path: Path, trust: Trust, options: argparse.Namespace) -> int:

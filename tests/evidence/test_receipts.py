@@ -185,7 +185,12 @@ def test_a_late_entry_is_told_by_whoever_checks_its_receipt(
     Entry.objects.using(site.alias).append("payments", {}, record_id="last")
     site.make()
     log = [parse_manifest(text) for text, _heads in stored.documents(site.alias, 0, 4)]
-    file = site.folder / "receipt.json"
+    file, error = site.folder / "receipt.json", io.StringIO()
+    place = ["slow", late.record_id]
+    call_command("ledger_receipt", *place, database=site.alias, output=str(file), stderr=error)
+    told, notice = error.getvalue().splitlines()
+    assert told.startswith(f"entry 1: registered between {log[2].created_at} and")
+    assert notice.startswith("notice: entry #1 was registered between")
     options = [str(file), "--vkey", str(site.vkey), "--ledger", "persistent-ledger"]
 
     def said(entry: Entry, *more: str) -> tuple[int, str]:
@@ -272,8 +277,9 @@ def test_damaged_tiles_are_told_and_made_anew(site: SigningSite) -> None:
 def test_the_command_and_the_auditor(site: SigningSite, capsys: pytest.CaptureFixture[str]) -> None:
     file = site.folder / "receipt.json"
     arguments = ["payments", "payments-3"]
-    call_command("ledger_receipt", *arguments, database=site.alias, output=str(file))
-    out = io.StringIO()
+    out, error = io.StringIO(), io.StringIO()
+    call_command("ledger_receipt", *arguments, database=site.alias, output=str(file), stderr=error)
+    assert error.getvalue().startswith("entry 3: registered by 20")
     call_command("ledger_receipt", *arguments, database=site.alias, stdout=out)
     assert out.getvalue() == file.read_text("utf-8")
     options = [str(file), "--vkey", str(site.vkey)]

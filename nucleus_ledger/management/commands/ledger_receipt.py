@@ -6,7 +6,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from nucleus_ledger import checkpoints
+from nucleus_ledger.conf import conf
+from nucleus_ledger.core.visible import one_line
+from nucleus_ledger.evidence import receipts
 from nucleus_ledger.management.files import check_writable, write_text
 from nucleus_ledger.management.outcomes import LedgerCommand
 from nucleus_ledger.models import Entry
@@ -28,8 +30,13 @@ class Command(LedgerCommand):
         output = options["output"]
         if output is not None:
             check_writable(Path(output))
-        text = checkpoints.receipt(Entry.objects.using(database).get_by_id(stream, record_id))
+        entry = Entry.objects.using(database).get_by_id(stream, record_id)
+        receipt, proved = receipts.make(entry)
         if output is None:
-            self.write_exactly(text)
+            self.write_exactly(str(receipt))
         else:
-            write_text(Path(output), text)
+            write_text(Path(output), str(receipt))
+        # Not to the standard output, which may be the receipt.
+        self.stderr.write(f"entry {entry.sequence}: {one_line(proved.registered)}")
+        for notice in proved.notices(conf.entry_limits[2]):
+            self.stderr.write(f"notice: {one_line(notice.message)}")
