@@ -30,6 +30,7 @@ from nucleus_ledger.core.report import (
     StreamReport,
     with_late_entries,
 )
+from nucleus_ledger.core.shown import evidence
 from nucleus_ledger.core.transition import Result
 from nucleus_ledger.stream_reader import StreamReader
 
@@ -396,7 +397,7 @@ def _differs_from_known(using: str, plan: Plan) -> Finding | None:
         None,
         (),
         known.seen_hash,
-        actual,
+        evidence(actual),
         "the entry is not the one that an earlier verification saw there",
     )
 
@@ -412,7 +413,7 @@ def _heads_that_differ(using: str, plan: Plan, expected: Expectation) -> Iterato
             continue
         actual = rowsource.read_hash(connections[using], plan.stream_id, head.length - 1)
         if actual != head.head_hash:
-            yield mismatch(head, mark.first, {"head_hash": actual}, expected.notes)
+            yield mismatch(head, mark.first, {"head_hash": evidence(actual)}, expected.notes)
             return
 
 
@@ -428,8 +429,8 @@ def _report(plan: Plan, found: Collected, start: int, cursor: Cursor) -> StreamR
         result = "intact"
     return StreamReport(
         name=head.stream,
-        length=head.length,
-        head_hash=cursor.links[0] if cursor.links else head.head_hash,
+        length=head.length if type(head.length) is int else evidence(head.length),
+        head_hash=evidence(cursor.links[0] if cursor.links else head.head_hash),
         checked_from=start if checked else None,
         checked_to=cursor.sequence - 1 if checked else None,
         entries_checked=checked,

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 from nucleus_ledger.core import canonical, hashing
 from nucleus_ledger.core.chain import Finding, Head, Rules
 from nucleus_ledger.core.rebuilding import Row, Window
+from nucleus_ledger.core.shown import evidence, stream_name
 from nucleus_ledger.errors import Deserialization
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
 
 def _orphan(row: Row | None, stream_id: object) -> Finding:
     """Requires a row unless the key that entries bear cannot even be asked for."""
-    name = f"#{stream_id!a}"
+    name = stream_name(f"#{stream_id!a}")
     if row and hashing.hash_text(row.serialized) == row.hash:
         try:
             document = canonical.loads(row.serialized)
@@ -223,7 +224,7 @@ def _orphan(row: Row | None, stream_id: object) -> Finding:
         None,
         (),
         None,
-        ascii(stream_id),
+        evidence(ascii(stream_id)),
         "entries stand here without a row of their stream",
     )
 
@@ -320,10 +321,10 @@ def _name(name: Any) -> str:
     """Return a stream's name, also where what stands there cannot be one."""
     try:
         if isinstance(name, str) and name.encode():
-            return name
+            return stream_name(name)
     except UnicodeEncodeError:
         pass
-    return ascii(name)
+    return stream_name(ascii(name))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Problem, Report, StreamReport
 from nucleus_ledger.core.transition import CheckpointRef, Mode
+from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import InvalidData, NotFound
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def _check_all(
             if options.fail_fast and report.findings_total:
                 break
     except DatabaseError as exc:
-        gathered.errors.append(f"database error: {type(exc).__name__}: {exc}".strip())
+        gathered.errors.append(f"database error: {type(exc).__name__}: {one_line(exc)}")
     except BrokenExecutor:
         gathered.errors.append("a worker process ended before its work was done")
     except KeyboardInterrupt:

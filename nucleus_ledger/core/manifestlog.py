@@ -22,6 +22,7 @@ from nucleus_ledger.core.manifest import (
 )
 from nucleus_ledger.core.merkle import CompactRange, leaf_hash
 from nucleus_ledger.core.rebuilding import Window
+from nucleus_ledger.core.shown import evidence
 from nucleus_ledger.errors import InvalidProof
 
 Notes = tuple[str, str | None]
@@ -287,7 +288,7 @@ class Follower:
         assert head is not None
         actual: dict[str, Any] = {"length": self.tree.size}
         if self.tree.size == head.length:
-            actual |= {"head_hash": str(hash_), "root": self.tree.root().hex()}
+            actual |= {"head_hash": evidence(str(hash_)), "root": self.tree.root().hex()}
         self.findings.append(mismatch(head, mark.first, actual, self.expectation.notes))
 
 

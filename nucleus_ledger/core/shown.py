@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,9 @@ from nucleus_ledger.core import canonical
 from nucleus_ledger.core.hashing import hash_text
 from nucleus_ledger.errors import Serialization
 
-_DEPTH_LIMIT = 64  # of a value shown as one
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BRACKET = re.compile(r"[][{}]")
 EVIDENCE_LIMIT = 2000  # characters of one value shown in a finding; the entry itself holds the rest
+_MOST_LEVELS = 64  # as deep as an entry is by default
+_LONGEST_NAME, _NAME = 200, 150  # characters: of a good name, and of a shortened one
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +23,44 @@ class Unreadable:
 
 
 def evidence(value: Any) -> Any:
-    """Return a value as a finding may carry it: JSON, bounded, and storable in any database."""
+    """Return a value as a finding may carry it: JSON, bounded, and storable in any database.
+
+    The same value is shown alike everywhere: findings are compared by their digest.
+    """
     if isinstance(value, Unreadable):
         return f"unreadable: {ascii(value.text)[:EVIDENCE_LIMIT]}"
+    depth = _depth(value)
+    if depth > _MOST_LEVELS:  # how deep a serializer comes depends on who calls it from where
+        return f"a document of {depth} levels, which is too deep to be shown"
     try:
         text = canonical.dumps(value)
     except Serialization:
-        return _in_python(value)
+        return ascii(value)[:EVIDENCE_LIMIT]
     if "\\u0000" in text:  # PostgreSQL stores no U+0000, neither in text nor in jsonb
         return ascii(value)[:EVIDENCE_LIMIT]
     if len(text) > EVIDENCE_LIMIT:
         return f"{text[:EVIDENCE_LIMIT]}… ({len(text)} characters, SHA-256 {hash_text(text)})"
-    # Indented, a document of n brackets takes n times as many characters.
-    return text if _depth(text) > _DEPTH_LIMIT else value
+    if depth and len(json.dumps(value, ensure_ascii=False, indent=2)) > 2 * EVIDENCE_LIMIT:
+        return text  # a report is indented: brackets alone would make megabytes of it
+    return value
 
 
-def _in_python(value: Any) -> str:
-    try:
-        return ascii(value)[:EVIDENCE_LIMIT]
-    except RecursionError:
-        return "a document that is nested too deeply to be shown"
+def stream_name(name: str) -> str:
+    """Return the name of a stream as findings bear it: one that no append writes is shortened.
+
+    It fits into 250 characters, and is longer than any good name, so that it is that of no other.
+    """
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_NAME]}… ({len(name)} characters, SHA-256 {hash_text(name)})"
 
 
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _depth(value: Any) -> int:
+    """Return how many arrays and objects stand in each other, without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list, tuple))]:
+        depth += 1
+        level = [
+            item for each in level for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth
