@@ -177,11 +177,11 @@ def test_it_can_be_put_on_record_whatever_evidence_is_at_hand(
     verify(site, site.note())
     if found_by == "nothing":  # the note is lost, or with the auditor
         site.configure(CHECKPOINT_SINKS=[])
-    evidence = None
-    if found_by == "note":
-        evidence = against.load(site.alias, [str(site.note())], [site.vkey], [])
-    entry, _ = incidents.acknowledge(site.alias, "payments", reason="known", evidence=evidence)
-    assert entry.stream.name == INCIDENTS
+    note = [str(site.note())] if found_by == "note" else []
+    call_command(
+        "acknowledge_findings", "payments", reason="known", against=note, database=site.alias
+    )
+    assert Entry.objects.using(site.alias).filter(stream__name=INCIDENTS).count() == 1
     assert status(site).result == "acknowledged"
     append(site)
     for _ in range(2):
