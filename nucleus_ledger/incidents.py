@@ -76,6 +76,12 @@ def _tampered_part(report: Report, stream: str) -> StreamReport:
         raise IntegrityFailed(f"every finding in stream {stream!r} is acknowledged already")
     if report.result != "tampered":
         raise IntegrityFailed(f"stream {stream!r} has no finding to acknowledge")
+    rows = [part for part in report.streams if part.name == stream and part.key is not None]
+    if len(rows) > 1:
+        raise IntegrityFailed(
+            f"{len(rows)} rows bear the name {stream!r}: remove those that are not the "
+            "stream's first, since an acknowledgement names a stream by its name"
+        )
     for part in report.streams:
         if part.key is None:
             raise IntegrityFailed(

@@ -39,7 +39,8 @@ BEYOND_ALL = (1 << 63) - 1
 _HEADS = """
 SELECT s.id, s.name, s.ledger, s.length, s.head_hash, s.head_timestamp,
   (SELECT MAX(e.sequence) FROM nucleus_ledger_entry e WHERE e.stream_id = s.id) >= s.length
-  OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL)
+  OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL),
+  (SELECT COUNT(*) FROM nucleus_ledger_stream other WHERE other.name = s.name)
 FROM nucleus_ledger_stream s
 """
 _FROM = "FROM nucleus_ledger_entry WHERE stream_id = %s"
@@ -92,9 +93,15 @@ def read_heads(
         cursor.execute(_HEADS + condition, parameters)
         rows = cursor.fetchall()
     streams = []
-    for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
+    for stream_id, name, ledger, length, head_hash, head_timestamp, beyond, rows_of_name in rows:
         head = Head(
-            _name(name), ledger, length, _hex_or_what(head_hash), head_timestamp, bool(beyond)
+            _name(name),
+            ledger,
+            length,
+            _hex_or_what(head_hash),
+            head_timestamp,
+            bool(beyond),
+            max(rows_of_name, 1),
         )
         known = type(stream_id) is int and abs(stream_id) <= BEYOND_ALL
         streams.append(StoredStream(stream_id if known else None, head))

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from nucleus_ledger import incidents
 from nucleus_ledger.core.bundlecheck import Trust
 from nucleus_ledger.core.shown import EVIDENCE_LIMIT
+from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.models import Entry
 from nucleus_ledger.transfer.exporting import export
 from nucleus_ledger.transfer.importing import import_bundle
@@ -326,3 +328,20 @@ def test_rows_repeated_under_one_number_come_in_one_order(backwards: bool) -> No
         told.append(walkers.check_all_alike(alias, sizes=(5,)))
     assert told[0] == told[1]
     assert [finding.kind for finding in told[0]].count("sequence_repeated") == len(REPEATED)
+
+
+def test_two_rows_of_one_name_are_a_finding_of_both(ledger: str) -> None:
+    """A query by name answers with the entries of both, however whole each is by itself."""
+    sql(
+        ledger,
+        "INSERT INTO nucleus_ledger_stream (id, name, ledger, length) "
+        "SELECT id + 1000, name, ledger, 0 FROM nucleus_ledger_stream",
+    )
+    findings = walkers.check_all_alike(ledger, sizes=(7,))
+    assert [(f.kind, f.stream, f.expected, f.actual) for f in findings] == 2 * [
+        ("head_mismatch", "payments", {"rows": 1}, {"rows": 2})
+    ]
+    with pytest.raises(IntegrityFailed, match="2 rows bear the name 'payments'"):
+        incidents.acknowledge(ledger, "payments", reason="x")
+    report = Entry.objects.using(ledger).verify_integrity("payments")
+    assert (report.result, report.findings_total) == ("tampered", 2)

@@ -23,6 +23,7 @@ ROWS = {
         "signals",
         "fields",
         "guards",
+        "index_check",
         "key_sequence",
         "keyset",
         "operations",

@@ -38,7 +38,10 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the stream's row says; `beyond`: an entry stands at or behind that length."""
+    """What the stream's row says; `beyond`: an entry stands at or behind that length.
+
+    `rows`: how many rows bear the stream's name.
+    """
 
     stream: str
     ledger: str
@@ -46,6 +49,7 @@ class Head:
     head_hash: str | None
     head_timestamp: int | None
     beyond: bool = False
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,8 @@ def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
             shown = columns.compare_value(chain, stored)
             expected[name], actual[name] = shown or (evidence(chain), evidence(stored))
 
+    if head.rows != 1:  # a query by name, and an append, may come to any of them
+        expected["rows"], actual["rows"] = 1, head.rows
     length = cursor.sequence
     same_length = type(head.length) is int and length == head.length
     compare("length", length, head.length, not same_length)
@@ -188,7 +194,9 @@ def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
         return None
     at = _exact(max(head.length - 1, 0) if type(head.length) is int else length)
     message = f"the stream's row does not match its entries in {', '.join(sorted(actual))}"
-    if "beyond" in actual:
+    if "rows" in actual:
+        message = f"{head.rows} rows bear this stream's name"
+    elif "beyond" in actual:
         message = f"an entry stands behind the recorded length {head.length}"
     return Finding("head_mismatch", rules.stream, at, None, (), expected, actual, message)
 
