@@ -16,6 +16,7 @@ from nucleus_ledger import (
     acknowledgements,
     clocks,
     guards,
+    index_check,
     reliance,
     rowsource,
     statuses,
@@ -314,6 +315,10 @@ def _check_all(
             gathered.errors.extend([report.error] if report.error else [])
             if options.fail_fast and report.findings_total:
                 break
+        if options.deep:
+            found = index_check.check(connections[using])
+            gathered.errors.extend(found.errors)
+            gathered.warnings.extend(found.warnings)
     except DatabaseError as exc:
         gathered.errors.append(f"database error: {type(exc).__name__}: {one_line(exc)}")
     except BrokenExecutor:
