@@ -127,6 +127,14 @@ class DocumentField(_JSONField):
         """Leave the types to `Entry.clean()`: JSONField knows fewer than an append takes."""
         models.Field.validate(self, value, model_instance)
 
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        # SQLite compares documents as texts: the one to look for is written as appends write it.
+        if connection.vendor == "sqlite" and type(value) in (dict, list):
+            return canonical.text_of(value)
+        return super().get_db_prep_value(value, connection, prepared)
+
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if value is None or (isinstance(expression, KeyTransform) and not isinstance(value, str)):
             return value
