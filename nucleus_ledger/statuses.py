@@ -116,7 +116,13 @@ def finish(using: str, run: Verification, report: Report, unstored: Sequence[Str
 
 def store(using: str, run: Verification, streams: Sequence[StreamReport]) -> None:
     """Store the findings in streams of a run, and the status of each; in a transaction."""
-    findings = [finding for stream in streams for finding in stream.findings]
+    # What stands without a stream's row is kept by the run that found it.
+    findings = [
+        finding
+        for stream in streams
+        if stream.key is not None or stream.standing is None
+        for finding in stream.findings
+    ]
     _store_findings(using, run, findings)
     # By key, and one each: a tampered table may hold a stream's row twice.
     known = {stream.key: stream for stream in streams if stream.key is not None}

@@ -303,6 +303,15 @@ def _finish(using: str, run: Verification, standing: Standing) -> Report:
         ]
         if run.scope is None or report.name in run.scope
     ]
+    mode = cast("Mode", run.mode)
+    loose += stored_breaks.loose_reports(
+        using,
+        there | {report.name for report in loose},
+        run.scope,
+        mode,
+        evidence,
+        found.warnings,
+    )
     found.reports.extend(loose)
     keyless = rowsource.count_without_key(connections[using])
     if keyless:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nucleus_ledger.models import StreamStatus, Verification
 
 _AT_ONCE = 500
+_LOOKED_AT = 20
 _NEWEST = 1 << 62  # the key of a run that is not stored: it is later than all that are
 
 
@@ -183,6 +184,51 @@ def with_stored_break(
         findings_total=max(len(findings), 1),
         standing=None if transition.stored else known,
     )
+
+
+def loose_reports(
+    using: str,
+    reported: Collection[str],
+    scope: Collection[str] | None,
+    mode: Mode,
+    evidence: Evidence | None,
+    warnings: list[str],
+) -> list[StreamReport]:
+    """Return what stands of streams without a row, and of the log: no status is kept of those.
+
+    Earlier runs missed them by a checkpoint. As with any break, only a full run held against as
+    much lifts that; `reported` are the streams that the run itself says something of.
+    """
+    model = apps.get_model("nucleus_ledger", "Finding")
+    found = model._base_manager.using(using).filter(kind="checkpoint_mismatch").order_by()
+    reports = []
+    for name, run in found.values_list("stream").annotate(Max("verification_id")):
+        if name in reported or (scope is not None and name not in scope):
+            continue
+        needed = _evidence_of(using, run, name) or SOME
+        covered = evidence is not None and (
+            evidence.covers(needed) or (needed == SOME and evidence.checkpoint is not None)
+        )
+        if (covered and mode == "full") or _was_lifted(using, run, needed):
+            continue
+        known = Known("tampered", run, 0, needed)
+        report = StreamReport(name, 0, None, None, None, 0, standing=known)
+        warnings.append(_message(report, known, Transition("tampered", False, "evidence")))
+        findings = tuple(stored_findings(using, run, name))
+        reports.append(
+            replace(report, result="tampered", findings=findings, findings_total=len(findings))
+        )
+    return sorted(reports, key=lambda report: report.name)
+
+
+def _was_lifted(using: str, run: int, needed: CheckpointRef) -> bool:
+    """Whether a later run over all streams, held against as much, ended without such a finding."""
+    model = apps.get_model("nucleus_ledger", "Verification")
+    later = model._base_manager.using(using).filter(
+        pk__gt=run, mode="full", evidence_size__gte=needed.size, finished_at__isnull=False
+    )
+    found = later.exclude(result__in=("running", "unknown"))
+    return bool(genuine_runs(using, [each for each in found[:_LOOKED_AT] if each.scope is None]))
 
 
 def _evidence_of(using: str, run: int, stream: str) -> CheckpointRef | None:

@@ -113,6 +113,10 @@ def verify(
     )
     hold_against(outside, gathered, there, names)
     gathered.streams = _with_stored_breaks(source, gathered, mode, run, outside)
+    reported = there | {each.name for each in gathered.streams}
+    gathered.streams.extend(
+        stored_breaks.loose_reports(source, reported, names, mode, outside, gathered.warnings)
+    )
     report = assemble(using, mode, started, options, gathered, standing, run)
     if run is not None:
         try:

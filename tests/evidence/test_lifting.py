@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nucleus_ledger.conf import INCIDENTS
 from nucleus_ledger.core.report import Report
 from nucleus_ledger.errors import IntegrityFailed, LedgerError
 from nucleus_ledger.evidence import against
-from nucleus_ledger.models import Entry, StreamStatus, Verification
+from nucleus_ledger.models import Checkpoint, Entry, StreamStatus, Verification
 from tests import attacker
 from tests.evidence.signing_site import SigningSite
 from tests.tamper import sql
@@ -238,3 +239,49 @@ def test_a_stream_that_was_cut_to_what_is_whole_stays_broken(ledger_db: str, lef
     assert [f.kind for f in report.findings] == ["field_mismatch"]
     attacker.rewrite(ledger_db, "s", true)
     assert verification.verify(ledger_db).result == "intact"
+
+
+@pytest.mark.parametrize("how", ["run", "steps"])
+def test_a_deleted_stream_is_not_forgotten_by_a_plain_run(site: SigningSite, how: str) -> None:
+    """Nothing is stored beside a stream that is gone: the run that missed it says so."""
+    guards.remove(connections[site.alias])
+    true = attacker.documents(site.alias, "payments")
+    attacker.delete(site.alias, "payments")
+    found = verify(site, site.note())
+    assert [(f.kind, f.stream) for f in found.findings] == [("checkpoint_mismatch", "payments")]
+    site.configure(CHECKPOINT_SINKS=[])
+    for _ in range(2):
+        if how == "steps":
+            run = steps(site)
+            assert (run.result, run.findings_total) == ("tampered", 1)
+            said = run.warnings
+        else:
+            for mode in ("full", "incremental"):
+                plain = verify(site, mode=mode)
+                assert (plain.result, plain.exit_code()) == ("tampered", 1), mode
+                assert [f.stream for f in plain.findings] == ["payments"]
+                said = list(plain.warnings)
+        assert any(f"verification {found.verification} found it broken" in each for each in said)
+    assert verify(site, streams=["nucleus.keys"]).result == "intact"  # not asked about
+    assert verify(site, site.note(1)).result == "tampered"
+    attacker.rewrite(site.alias, "payments", true)
+    assert verify(site).result == "tampered"
+    assert verify(site, site.note()).result == "intact"
+    assert verify(site).result == "intact"
+
+
+def test_a_fork_of_the_log_is_not_forgotten_either(site: SigningSite, tmp_path: Path) -> None:
+    verify(site)
+    manifest = "UPDATE nucleus_ledger_checkpoint SET manifest = replace(manifest, %s, %s)"
+    made = Checkpoint.objects.using(site.alias).get(number=1).manifest
+    stamp = json.loads(made)["created_at"]
+    other = str(int(stamp[:4]) + 1) + stamp[4:]
+    sql(site.alias, f"{manifest} WHERE number = 1", [stamp, other])
+    found = verify(site, site.kept())
+    assert [f.stream for f in found.findings] == ["nucleus.checkpoints"]
+    site.configure(CHECKPOINT_SINKS=[])
+    assert verify(site).result == "tampered"
+    sql(site.alias, f"{manifest} WHERE number = 1", [other, stamp])
+    assert verify(site).result == "tampered"
+    assert verify(site, site.kept()).result == "intact"
+    assert verify(site).result == "intact"
