@@ -195,13 +195,13 @@ def _append(
 ) -> list[Entry]:
     if not drafts:
         return []
-    connection = processes.own(using)
     modules = stream_modules.load_modules()
     limits = Limits.configured()
     drafting.prepare(drafts, modules, limits, reserved)
     names = sorted({draft.record.stream for draft in drafts}, key=str.encode)
     if expected_length is not None and len(names) > 1:
         raise InvalidData("expected_length needs all records to be of one stream")
+    connection = processes.own(using)
     with _transaction(connection), connection.cursor() as cursor:
         streams = {}
         if connection.vendor == "postgresql" and len(drafts) == 1:

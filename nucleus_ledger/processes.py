@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db import connections
 from django.db.backends.signals import connection_created
 
@@ -107,7 +107,7 @@ def _leave_to_parent() -> None:
             else:
                 wrapper.connection = None
     dead.close()
-    for connection in connections.all():
+    for connection in _all():
         if "vfs=memdb" in _name(connection):  # the child has a copy of it that nobody else sees
             _carried[_name(connection)] = os.getppid()
 
@@ -143,10 +143,19 @@ def _cut(raw: Any, dead: socket.socket) -> None:
 def _pools() -> list[tuple[dict[str, Any], str, Any]]:
     """Return the open pools of this process, with the dict of Django's that each is in."""
     found = []
+    for connection in _all():
+        registry = getattr(connection, "_connection_pools", {})
+        if (pool := registry.get(connection.alias)) is not None and not pool.closed:
+            found.append((registry, connection.alias, pool))
+    return found
+
+
+def _all() -> list[BaseDatabaseWrapper]:
+    """Return this thread's wrappers of all databases whose driver is installed."""
+    found = []
     for alias in connections:
-        registry = getattr(connections[alias], "_connection_pools", {})
-        if (pool := registry.get(alias)) is not None and not pool.closed:
-            found.append((registry, alias, pool))
+        with suppress(ImproperlyConfigured):
+            found.append(connections[alias])
     return found
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -228,7 +228,7 @@ def test_stream_whose_stored_status_does_not_fit_is_read_in_full(
 
 
 def test_read_only_database_with_a_stale_lease_is_verified(sqlite_url: str) -> None:
-    hold_lease(prepare(sqlite_url, "intact"), datetime.now(UTC) - timedelta(seconds=1))
+    hold_lease(prepare(sqlite_url, "intact"), "datetime('now', '-1 second')")
     done = run(f"{sqlite_url}?read-only", BUILD)
     assert done.stdout.split() == ["started"], done.stderr
 
@@ -258,18 +258,25 @@ def test_management_commands_work_on_a_broken_ledger(sqlite_url: str) -> None:
     assert "hash_mismatch" in done.stdout
 
 
-def hold_lease(database: str, until: datetime) -> None:
-    query(
-        database,
-        "INSERT INTO nucleus_ledger_verification (started_at, origin, user, mode, deep, validated,"
-        " result, streams, entries, findings_total, warnings, lease, lease_until) VALUES"
-        " (?, 'startup', '', 'full', 0, 0, 'running', 0, 0, 0, '[]', 'startup', ?)",
-        *[moment.strftime("%Y-%m-%d %H:%M:%S.%f") for moment in (until, until)],
-    )
+def hold_lease(database: str, until: str) -> None:
+    """Leave the lease of a killed process that ends at `until`, an SQL expression."""
+    killed = run(database, BUILD, "killed")
+    assert killed.returncode < 0, killed.stderr
+    query(database, f"UPDATE nucleus_ledger_verification SET lease_until = {until}")
 
 
-def test_stale_lease_is_taken_over(sqlite_url: str) -> None:
-    hold_lease(prepare(sqlite_url, "intact"), datetime.now(UTC) - timedelta(seconds=1))
+@pytest.mark.parametrize(
+    "until",
+    [
+        "datetime('now', '-1 second')",
+        "datetime('now', '+2 minutes')",
+        "datetime('now', '+1 year')",
+        "NULL",
+        "'soon'",
+    ],
+)
+def test_lease_that_nobody_alive_can_hold_is_taken_over(sqlite_url: str, until: str) -> None:
+    hold_lease(prepare(sqlite_url, "intact"), until)
     done = run(sqlite_url, BUILD)
     assert done.stdout.split() == ["started"], done.stderr
     results = query(sqlite_url, "SELECT result, lease FROM nucleus_ledger_verification ORDER BY id")
@@ -281,7 +288,7 @@ def test_stale_lease_is_taken_over(sqlite_url: str) -> None:
 
 def test_worker_waits_for_the_one_that_verifies(sqlite_url: str, tmp_path: Path) -> None:
     """And relies on no result that somebody wrote into the row by hand: that is not signed."""
-    hold_lease(prepare(sqlite_url, "intact"), datetime.now(UTC) + timedelta(seconds=60))
+    hold_lease(prepare(sqlite_url, "intact"), "datetime('now', '+60 seconds')")
     with Server("uvicorn", sqlite_url, tmp_path) as server:
         server.until(lambda: "waiting for it since 0 s" in server.output)
         assert server.answer() is None
