@@ -65,7 +65,7 @@ def _read(stream: Stream, checks: tuple[Check, ...]) -> None:
 
 def _walk(stream: Stream) -> None:
     windows = rowsource.read_windows(connections[ALIAS], stream.pk, 0, stream.length)
-    rules = rowsource.rules_for(connections[ALIAS], stream.name, conf.accepted_ledgers)
+    rules = rowsource.rules_for(connections[ALIAS], stream.name, conf.ledgers_of(ALIAS))
     if deque(chain.walk(windows, chain.Cursor.at(0), rules), maxlen=1):
         raise RuntimeError("the walk found something")
 

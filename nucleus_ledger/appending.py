@@ -146,17 +146,14 @@ def create_stream(stream: Stream, *, using: str) -> None:
     drafting.check_reserved(stream.name, reserved=False)
     if stream.length or stream.head_hash or stream.head_timestamp or stream.ledger:
         raise InvalidData("a new stream has a name only: the ledger gives the rest")
-    connection = processes.own(using)
+    connection, ledger = processes.own(using), conf.ledger_of(using)
     with transaction.atomic(using=using), connection.cursor() as cursor:
-        cursor.execute(
-            f"{_NEW_STREAM} RETURNING id",
-            [stream.name, conf.ledger_id],
-        )
+        cursor.execute(f"{_NEW_STREAM} RETURNING id", [stream.name, ledger])
         row = cursor.fetchone()
         if row is None:
             key_sequence.refuse_clash(cursor, connection.vendor, stream.name)
             raise IntegrityError(f"a stream named {stream.name!r} exists")
-    stream.pk, stream.ledger = row[0], conf.ledger_id
+    stream.pk, stream.ledger = row[0], ledger
     stream._state.adding, stream._state.db = False, using
     post_save.send(
         type(stream), instance=stream, created=True, update_fields=None, raw=False, using=using
@@ -210,7 +207,7 @@ def _append(
         if not streams:
             streams = {name: _lock(cursor, connection.vendor, name) for name in names}
             for stream in streams.values():
-                _refuse_broken(stream, reserved)
+                _refuse_broken(stream, using, reserved)
             _decide(drafts, streams, cursor, using, limits, idempotent, expected_length)
             with transaction.mark_for_rollback_on_error(using):
                 for stream in streams.values():
@@ -264,7 +261,7 @@ def _append_at_once(
     Empty where it is not, or the draft is not, or its record is there already: the long way
     decides that and says it. The stream is locked then, if there is one.
     """
-    name, ledger = draft.record.stream, conf.ledger_id
+    name, ledger = draft.record.stream, conf.ledger_of(cursor.db.alias)
     form = EntryForm(ledger, name)
     parts = drafting.parts_ahead(draft, form, limits)
     if parts is None:
@@ -304,7 +301,7 @@ def _lock(cursor: CursorWrapper, vendor: str, name: str) -> LockedStream:
     cursor.execute(_LOCK[vendor], [name])
     rows = cursor.fetchall()
     if not rows:
-        cursor.execute(_NEW_STREAM, [name, conf.ledger_id])
+        cursor.execute(_NEW_STREAM, [name, conf.ledger_of(cursor.db.alias)])
         cursor.execute(_LOCK[vendor], [name])
         rows = cursor.fetchall()
     if not rows:
@@ -316,14 +313,14 @@ def _lock(cursor: CursorWrapper, vendor: str, name: str) -> LockedStream:
     return LockedStream(name, stream_id, ledger, length, head, head_timestamp, result)
 
 
-def _refuse_broken(stream: LockedStream, reserved: bool) -> None:
+def _refuse_broken(stream: LockedStream, using: str, reserved: bool) -> None:
     # Incidents are recorded even where the record of incidents is itself broken.
     if stream.result == "tampered" and not (reserved and stream.name == INCIDENTS):
         raise IntegrityFailed(
             f"stream {stream.name!r} is known to be broken: see its last verification; "
             f"`manage.py acknowledge_findings` is the way on"
         )
-    if stream.ledger != conf.ledger_id and stream.ledger not in conf.accepted_ledgers:
+    if stream.ledger != conf.ledger_of(using) and stream.ledger not in conf.ledgers_of(using):
         raise IntegrityFailed(
             f"stream {stream.name!r} belongs to ledger {stream.ledger!r}, which is neither "
             f"LEDGER_ID nor one of FORMER_LEDGER_IDS"

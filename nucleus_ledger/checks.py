@@ -11,6 +11,7 @@ W007 tables would go into a database that is not supported (--database)
 W008 the ledger is apart from the data of the site
 W009 a test suite flushes tables and lacks our runner
 W010 a stream's newest entry is dated ahead of now (--database)
+W011 one LEDGER_ID for all tenants   W012 startup verifies no tenant
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nucleus_ledger import modules
 from nucleus_ledger.conf import NAME, OPTIONS, conf
 from nucleus_ledger.errors import ConfigurationError
 from nucleus_ledger.evidence import sinks
+from nucleus_ledger.routing import ledger_alias
 
 MIDDLEWARE = "nucleus_ledger.middleware.VerifyOnStartup"
 
@@ -52,7 +54,7 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("nucleus_ledger")
 def check_modules(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report modules that cannot be loaded, and ids used twice."""
-    if _settings_are_bad():
+    if settings_are_bad():
         return []
     try:
         ids = [module.id for module in modules.load_modules()]
@@ -71,7 +73,7 @@ def check_modules(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("nucleus_ledger")
 def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report a startup verification that is on in the settings and not in effect."""
-    if _settings_are_bad() or conf.verify_on_startup == "off":
+    if settings_are_bad() or conf.verify_on_startup == "off":
         return []
     if MIDDLEWARE in settings.MIDDLEWARE:
         return []
@@ -87,14 +89,15 @@ def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("nucleus_ledger")
 def check_checkpoints(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report checkpoints that are on in the settings and cannot be made, or be remembered."""
-    if _settings_are_bad() or not (conf.checkpoint_key_files or conf.checkpoint_sinks):
+    if settings_are_bad() or not (conf.checkpoint_key_files or conf.checkpoint_sinks):
         return []
     if find_spec("cryptography") is None:
         message = "Checkpoints are on, and the library cryptography is not installed."
         hint = "pip install nucleus-ledger[evidence]"
         return [checks.Error(message, hint=hint, id="nucleus_ledger.E009")]
     try:
-        origin = conf.checkpoint_origin
+        # A function is not called here: it may want a schema, and a check asks no database.
+        origin = "-" if conf.has_ledger_per_connection else conf.origin_of(ledger_alias())
     except ConfigurationError as exc:
         hint = "As in example.com/<LEDGER_ID>."
         return [checks.Error(f"{exc}.", hint=hint, id="nucleus_ledger.E011")]
@@ -118,7 +121,9 @@ def check_checkpoints(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("nucleus_ledger", checks.Tags.security, deploy=True)
 def check_ledger_id(**kwargs: Any) -> list[checks.CheckMessage]:
     """Report a ledger that could be mistaken for any other one."""
-    if _settings_are_bad() or conf.ledger_id != OPTIONS["LEDGER_ID"].default:
+    if settings_are_bad() or conf.has_ledger_per_connection:
+        return []
+    if conf.ledger_of(ledger_alias()) != OPTIONS["LEDGER_ID"].default:
         return []
     return [
         checks.Warning(
@@ -129,7 +134,8 @@ def check_ledger_id(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def _settings_are_bad() -> bool:
+def settings_are_bad() -> bool:
+    """Whether `check_settings` has an error to report, which says it better than a traceback."""
     return any(message.is_serious() for message in check_settings())
 
 

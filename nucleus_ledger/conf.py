@@ -8,12 +8,15 @@ from datetime import timedelta
 from typing import Any, Literal, cast
 
 from django.conf import settings
+from django.db import connections
+from django.utils.module_loading import import_string
 
 from nucleus_ledger.core import note
 from nucleus_ledger.core.record import LABEL, is_label
 from nucleus_ledger.errors import ConfigurationError, InvalidNote
 
 NAME = "NUCLEUS_LEDGER"
+CALL = "call:"  # before the dotted path of a function that takes the connection
 RESERVED_PREFIX = "nucleus."
 INCIDENTS = "nucleus.incidents"
 IMPORTS = "nucleus.imports"
@@ -36,6 +39,23 @@ def _whole(low: int, high: int) -> Callable[[Any], bool]:
 
 def _labels(value: Any) -> bool:
     return isinstance(value, (list, tuple, set, frozenset)) and all(map(is_label, value))
+
+
+def _or_call(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: _function(value) is not None if _is_call(value) else accepts(value)
+
+
+def _is_call(value: Any) -> bool:
+    return callable(value) or (isinstance(value, str) and value.startswith(CALL))
+
+
+def _function(value: Any) -> Callable[[Any], Any] | None:
+    """Return the function that a setting is or names; None where there is none of that name."""
+    try:
+        found = import_string(value.removeprefix(CALL)) if isinstance(value, str) else value
+    except ImportError:
+        return None
+    return found if callable(found) else None
 
 
 def _texts(value: Any) -> bool:
@@ -69,11 +89,12 @@ def _one_of(*values: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in values
 
 
+_CALL = f'a function that takes the connection, or "{CALL}" and its dotted path'
 _SPAN = "a positive datetime.timedelta or number of seconds"
 
 OPTIONS: Mapping[str, Option] = {
-    "LEDGER_ID": Option("ledger", LABEL, is_label),
-    "FORMER_LEDGER_IDS": Option((), "a list of ledger ids", _labels),
+    "LEDGER_ID": Option("ledger", f"{LABEL}, or {_CALL}", _or_call(is_label)),
+    "FORMER_LEDGER_IDS": Option((), f"a list of ledger ids, or {_CALL}", _or_call(_labels)),
     "MODULES": Option(
         (),
         "a list of module classes or dotted paths",
@@ -143,12 +164,28 @@ class Conf:
         return value if isinstance(value, timedelta) else timedelta(seconds=value)
 
     @property
-    def ledger_id(self) -> str:
-        return cast("str", self._get("LEDGER_ID"))
+    def has_ledger_per_connection(self) -> bool:
+        return _is_call(self._get("LEDGER_ID"))
 
-    @property
-    def accepted_ledgers(self) -> frozenset[str]:
-        return frozenset({self.ledger_id, *self._get("FORMER_LEDGER_IDS")})
+    def ledger_of(self, using: str) -> str:
+        """Return the id of the ledger that a database holds, as its connection stands now."""
+        return cast("str", self._for(using, "LEDGER_ID", is_label))
+
+    def ledgers_of(self, using: str) -> frozenset[str]:
+        """Return the ids that verification accepts in a database: its own, and former ones."""
+        former = self._for(using, "FORMER_LEDGER_IDS", _labels)
+        return frozenset({self.ledger_of(using), *former})
+
+    def _for(self, using: str, key: str, accepts: Callable[[Any], bool]) -> Any:
+        value = self._get(key)
+        if not _is_call(value):
+            return value
+        made = cast("Callable[[Any], Any]", _function(value))(connections[using])
+        if not accepts(made):
+            raise ConfigurationError(
+                f"{NAME}[{key!r}] gave {made!r} for database {using!r}, which is not {LABEL}"
+            )
+        return made
 
     @property
     def modules(self) -> Sequence[Any]:
@@ -196,11 +233,15 @@ class Conf:
     def max_stored_findings(self) -> int:
         return cast("int", self._get("MAX_STORED_FINDINGS"))
 
-    @property
-    def checkpoint_origin(self) -> str:
-        """Return the name of the log of checkpoints, which ends in the ledger's id."""
-        ledger = self.ledger_id
+    def origin_of(self, using: str) -> str:
+        """Return the name of a database's log of checkpoints, which ends in the ledger's id.
+
+        A setting that ends in a slash is a prefix, behind which the id is put.
+        """
+        ledger = self.ledger_of(using)
         origin = cast("str", self._get("CHECKPOINT_ORIGIN")) or ledger
+        if origin.endswith("/"):
+            origin += ledger
         if not origin.endswith(ledger):
             raise ConfigurationError(
                 f"{NAME}['CHECKPOINT_ORIGIN'] is {origin!r}, which does not end in the ledger's "

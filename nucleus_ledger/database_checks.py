@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connections, router
 
 from nucleus_ledger import clocks, guards
+from nucleus_ledger.checks import MIDDLEWARE, settings_are_bad
+from nucleus_ledger.conf import conf
 from nucleus_ledger.routing import ledger_alias
 
 _RETURNING_SINCE = (3, 35, 0)
@@ -52,6 +55,32 @@ def check_atomicity(**kwargs: Any) -> list[checks.CheckMessage]:
             id="nucleus_ledger.W008",
         )
     ]
+
+
+@checks.register("nucleus_ledger")
+def check_tenants(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Report what is missing where one database has a schema, and a ledger, for each tenant."""
+    if settings_are_bad() or not hasattr(connections[ledger_alias()], "set_schema"):
+        return []
+    found: list[checks.CheckMessage] = []
+    if not conf.has_ledger_per_connection:
+        message = (
+            "LEDGER_ID is one text for all tenants: entries, and whole ledgers, could be carried "
+            "from one tenant to another and both would be intact."
+        )
+        hint = "Give it a function of the connection. See docs/integration.md, Tenants."
+        found.append(checks.Warning(message, hint=hint, id="nucleus_ledger.W011"))
+    if conf.verify_on_startup != "off" and MIDDLEWARE in settings.MIDDLEWARE:
+        message = (
+            "VerifyOnStartup looks into the schema of a new connection only: the ledgers of the "
+            "tenants are not verified when a server starts."
+        )
+        hint = (
+            "Put `manage.py all_tenants_command verify_ledger --no-public --incremental` in front "
+            "of the server. See docs/integration.md, Tenants."
+        )
+        found.append(checks.Warning(message, hint=hint, id="nucleus_ledger.W012"))
+    return found
 
 
 @checks.register(checks.Tags.database)

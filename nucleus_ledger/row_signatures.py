@@ -18,6 +18,7 @@ from django.utils.crypto import salted_hmac
 from nucleus_ledger.conf import conf
 from nucleus_ledger.fields import shown
 from nucleus_ledger.keyset import rows_in_order
+from nucleus_ledger.routing import ledger_alias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,11 +41,12 @@ _RUN_SALT, _STATUS_SALT = "nucleus_ledger.verification", "nucleus_ledger.streams
 class _Seal:
     """Signs and checks rows of one kind. Made anew for each use, since settings may change."""
 
-    def __init__(self, salt: str) -> None:
+    def __init__(self, using: str, salt: str) -> None:
         secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
         self._keys = [salted_hmac(salt, "", each, algorithm="sha256").digest() for each in secrets]
         # What was stored under a former id still holds.
-        self._ledgers = [conf.ledger_id, *conf.accepted_ledgers - {conf.ledger_id}]
+        ledger = conf.ledger_of(using)
+        self._ledgers = [ledger, *conf.ledgers_of(using) - {ledger}]
 
     def sign(self, values: Sequence[Any]) -> str:
         return _digest(self._keys[0], self._ledgers[0], values)
@@ -61,25 +63,26 @@ class _Seal:
 
 def sign_run(using: str, run: Verification) -> None:
     """Sign a run that is about to be saved; requires its key and its final values."""
-    run.signature = _Seal(_RUN_SALT).sign([first_entry(using), *_values(run, _RUN)])
+    run.signature = _Seal(using, _RUN_SALT).sign([first_entry(using), *_values(run, _RUN)])
 
 
 def genuine_runs(using: str, runs: Iterable[Verification]) -> list[Verification]:
     """Return those of the finished runs that were stored by this site, for this very ledger."""
-    first, seal = first_entry(using), _Seal(_RUN_SALT)
+    first, seal = first_entry(using), _Seal(using, _RUN_SALT)
     return [run for run in runs if seal.holds([first, *_values(run, _RUN)], run.signature)]
 
 
-def sign_statuses(statuses: Iterable[StreamStatus]) -> None:
+def sign_statuses(using: str, statuses: Iterable[StreamStatus]) -> None:
     """Sign statuses that are about to be saved; requires their final values."""
-    seal = _Seal(_STATUS_SALT)
+    seal = _Seal(using, _STATUS_SALT)
     for status in statuses:
         status.signature = seal.sign(_values(status, _STATUS))
 
 
 def is_genuine(status: StreamStatus) -> bool:
     """Whether a status was stored by this site, for a stream with this key and this content."""
-    return _Seal(_STATUS_SALT).holds(_values(status, _STATUS), status.signature)
+    seal = _Seal(status._state.db or ledger_alias(), _STATUS_SALT)
+    return seal.holds(_values(status, _STATUS), status.signature)
 
 
 def changed_statuses(using: str) -> list[int]:
@@ -87,7 +90,7 @@ def changed_statuses(using: str) -> list[int]:
 
     Reads all of them, which takes about a second for 100,000.
     """
-    model, seal = apps.get_model("nucleus_ledger", "StreamStatus"), _Seal(_STATUS_SALT)
+    model, seal = apps.get_model("nucleus_ledger", "StreamStatus"), _Seal(using, _STATUS_SALT)
     rows = rows_in_order(
         model._base_manager.using(using).exclude(result="tampered"),
         ("stream_id",),

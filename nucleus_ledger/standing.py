@@ -60,8 +60,8 @@ class Found:
     errors: list[str] = field(default_factory=list)
 
 
-def options() -> Options:
-    return Options(conf.accepted_ledgers, conf.max_stored_findings)
+def options(using: str) -> Options:
+    return Options(conf.ledgers_of(using), conf.max_stored_findings)
 
 
 def as_step(run: Verification, number: int, standing: Standing, found: Found) -> VerificationStep:
@@ -157,7 +157,7 @@ def _standing(using: str, packed: dict[str, Any]) -> Standing:
         names = tuple(packed["anchor"]["witnesses"])
         standing.anchor = Anchor(**{**packed["anchor"], "witnesses": names})
     if (stored := packed["check"]) is not None:
-        standing.check = check = StreamCheck(using, _plan(stored["plan"]), options())
+        standing.check = check = StreamCheck(using, _plan(stored["plan"]), options(using))
         check.low, check.judged = stored["low"], stored["judged"]
         cursor = stored["cursor"]
         check.cursor = Cursor(**{**cursor, "links": tuple(cursor["links"])})

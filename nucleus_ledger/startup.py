@@ -72,6 +72,13 @@ def verify_once() -> None:
 def check(using: str) -> None:
     """Verify one database as the settings say, sharing the work with other processes."""
     processes.own(using)
+    if conf.has_ledger_per_connection:
+        logger.warning(
+            "LEDGER_ID is a function of the connection: at startup only that ledger is verified "
+            "which a new connection to %r is in; put `verify_ledger` of the others in front of "
+            "the server (docs/integration.md, Tenants)",
+            using,
+        )
     if not _migrated(using):
         logger.warning("the ledger's tables are not migrated in %r: nothing is verified", using)
         return

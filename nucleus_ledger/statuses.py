@@ -164,7 +164,7 @@ def _store_statuses(using: str, run: Verification, streams: Sequence[StreamRepor
         _status_after(model, stream, stored.get(stream.key or 0), run) for stream in streams
     )
     changed = [status for status in possible if status]
-    sign_statuses(changed)
+    sign_statuses(using, changed)
     manager.bulk_create(
         changed, update_conflicts=True, unique_fields=["stream"], update_fields=_UPDATED
     )

@@ -177,7 +177,7 @@ def _read(using: str, run: Verification, standing: Standing, found: Found, entri
             if following is None:
                 return True
             standing.key, standing.rows, plan = following
-            standing.check = StreamCheck(using, plan, options())
+            standing.check = StreamCheck(using, plan, options(using))
         check = standing.check
         before = check.cursor.checked
         at_end = check.advance(entries)
@@ -357,7 +357,9 @@ def _conclude(
     )
     mode = cast("Literal['full', 'incremental']", run.mode)
     standing = guards.inspect(connections[using])
-    report = verification.assemble(using, mode, run.started_at, options(), gathered, standing, run)
+    report = verification.assemble(
+        using, mode, run.started_at, options(using), gathered, standing, run
+    )
     statuses.finish(using, run, report, unstored)
     _steps(using).filter(verification=run).delete()
     return report

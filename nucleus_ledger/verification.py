@@ -76,9 +76,14 @@ def verify(
         raise InvalidData(f"mode is neither 'full' nor 'incremental': {mode!r}")
     if type(workers) is not int or workers < 1:
         raise InvalidData(f"workers is not a whole number >= 1: {workers!r}")
+    if workers > 1 and conf.has_ledger_per_connection:
+        raise InvalidData(
+            "LEDGER_ID is a function of the connection, and other processes do not know which "
+            "schema this connection is in: use one worker"
+        )
     started = datetime.now(UTC)
     names = None if streams is None else list(dict.fromkeys(streams))
-    options = Options(conf.accepted_ledgers, conf.max_stored_findings, deep, validate, fail_fast)
+    options = Options(conf.ledgers_of(using), conf.max_stored_findings, deep, validate, fail_fast)
     connection = connections[using]
     standing = guards.inspect(connection)
     stored = rowsource.read_heads(connection, names)
@@ -143,7 +148,7 @@ def assemble(
     return Report(
         mode=mode,
         database=using,
-        ledger=conf.ledger_id,
+        ledger=conf.ledger_of(using),
         started_at=started.isoformat(),
         finished_at=datetime.now(UTC).isoformat(),
         streams=_in_order(gathered.streams, options.limit),
@@ -190,7 +195,7 @@ def judge_entries(using: str, stream_id: int, low: int, high: int) -> list[Findi
     if not stored:
         return None
     plan = Plan(stream_id, stored[0].head)
-    options = Options(conf.accepted_ledgers, conf.max_stored_findings)
+    options = Options(conf.ledgers_of(using), conf.max_stored_findings)
     return list(check_range(using, plan, options, low, high).findings)
 
 

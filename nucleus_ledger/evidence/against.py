@@ -52,9 +52,9 @@ def load(
     Raises `InvalidNote` and `InvalidData` for what no ledger can be held against: an unreadable
     file, a wrong signature, a checkpoint of another ledger or of no manifests.
     """
-    given = [_given(Path(path)) for path in paths]
+    given = [_given(using, Path(path)) for path in paths]
     for each in given:
-        _check_is_ours(each)
+        _check_is_ours(using, each)
     evidence = prepared()
     for each in given:
         _check_signatures(each, keys, evidence)
@@ -94,7 +94,7 @@ def newest(using: str, *, whole: bool = False) -> Evidence | None:
     if not settle(using, evidence, anchor):
         # The copies were changed, or are older: what the sink holds tells what is wrong with it.
         (sink,) = [
-            each for each in sinks.readable(conf.checkpoint_origin) if each.name == anchor.sink
+            each for each in sinks.readable(conf.origin_of(using)) if each.name == anchor.sink
         ]
         given = Given(anchor.sink, note.parse(anchor.note), checkpoint_of(anchor.note), sink)
         evidence.errors.clear()
@@ -136,7 +136,7 @@ def find_anchor(using: str, evidence: Evidence) -> Anchor | None:
     What keeps it from being read is added to the evidence's `errors`, and logged.
     """
     try:
-        origin = conf.checkpoint_origin
+        origin = conf.origin_of(using)
         readable = sinks.readable(origin)
         if not readable:
             return None
@@ -217,11 +217,11 @@ def prepared() -> Evidence:
     return Evidence(slack=skew)
 
 
-def _given(path: Path) -> Given:
+def _given(using: str, path: Path) -> Given:
     sink = None
     try:
         if path.is_dir():
-            inner = path / sinks.folder_of(conf.checkpoint_origin)
+            inner = path / sinks.folder_of(conf.origin_of(using))
             sink = sinks.folder(inner if inner.is_dir() else path)
             size = sink.newest()
             if not size:
@@ -238,12 +238,12 @@ def _given(path: Path) -> Given:
         raise InvalidNote(f"{path}: {exc}") from exc
 
 
-def _check_is_ours(given: Given) -> None:
+def _check_is_ours(using: str, given: Given) -> None:
     said = given.checkpoint
-    if not any(said.origin.endswith(ledger) for ledger in conf.accepted_ledgers):
+    if not any(said.origin.endswith(ledger) for ledger in conf.ledgers_of(using)):
         raise InvalidData(
             f"{given.label} is a checkpoint of {said.origin!r}, which is not one of this ledger "
-            f"{conf.ledger_id!r}"
+            f"{conf.ledger_of(using)!r}"
         )
     if said.size == 0:
         raise InvalidData(f"{given.label} is a checkpoint of no manifests: it says nothing")
@@ -299,7 +299,7 @@ def _follow(
         return
     if evidence.findings:
         return
-    if log.last and log.last.ledger not in conf.accepted_ledgers:
+    if log.last and log.last.ledger not in conf.ledgers_of(using):
         evidence.errors.append(f"the manifests are of ledger {log.last.ledger!r}")
         return
     evidence.log = log

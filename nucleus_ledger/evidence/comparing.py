@@ -41,7 +41,7 @@ def compare(using: str, state: State, streams: Sequence[StoredStream]) -> Follow
     )
     for each in streams:
         before = state.heads.get(each.head.stream)
-        trouble = _trouble(each, before)
+        trouble = _trouble(using, each, before)
         if trouble:
             wrong.append(trouble)
         elif before is None or each.head.length > before.length:
@@ -64,12 +64,12 @@ def compare(using: str, state: State, streams: Sequence[StoredStream]) -> Follow
     return found
 
 
-def _trouble(each: StoredStream, before: StreamHead | None) -> str:
+def _trouble(using: str, each: StoredStream, before: StreamHead | None) -> str:
     head = each.head
     name = f"stream {head.stream!r}"
     if each.id is None or type(head.length) is not int:
         return f"{name} has a row that no append writes"
-    if head.ledger not in conf.accepted_ledgers or (before and before.ledger != head.ledger):
+    if head.ledger not in conf.ledgers_of(using) or (before and before.ledger != head.ledger):
         return f"{name} belongs to ledger {head.ledger!r}"
     if before is None:
         return ""
@@ -114,7 +114,7 @@ def compare_all(
     for each in streams:
         head, before = each.head, state.heads.get(each.head.stream)
         if each.id is None or type(head.length) is not int:
-            raise IntegrityFailed(_trouble(each, None))
+            raise IntegrityFailed(_trouble(using, each, None))
         grown, kept = growing.read_whole(
             using, each, acknowledged.get(head.stream, ()), log.kept(head.stream)
         )

@@ -61,7 +61,7 @@ def read_new(using: str, stored: StoredStream, before: StreamHead, tiler: Tiler)
     Raises `IntegrityFailed` for the first finding.
     """
     head, connection = stored.head, connections[using]
-    rules = rowsource.rules_for(connection, head.stream, conf.accepted_ledgers)
+    rules = rowsource.rules_for(connection, head.stream, conf.ledgers_of(using))
     time = before.timestamp
     cursor = Cursor(before.length, (before.head_hash,), time, True, time, before.ledger)
     tree = _Tree(head.stream, tiler, [])
@@ -91,7 +91,7 @@ def read_whole(
     acknowledged.
     """
     tree = _Tree(stored.head.stream, Tiler(), [each for each in recorded if each.length])
-    options = replace(Options(conf.accepted_ledgers, conf.max_stored_findings), limit=1)
+    options = replace(Options(conf.ledgers_of(using), conf.max_stored_findings), limit=1)
     plan = Plan(stored.id, stored.head, acknowledged=acknowledged)
     check = StreamCheck(using, plan, options, observe=tree.feed)
     check.read()

@@ -68,7 +68,7 @@ def make(
     """
     if accept_restore is not None and not accept_restore.strip():
         raise InvalidData("the reason for a restore is empty")
-    origin = conf.checkpoint_origin
+    origin = conf.origin_of(using)
     keys = signers.configured()
     trusted = signers.trusted(signers.verifiers(keys))
     outlets = sinks.configured(origin)
@@ -138,7 +138,7 @@ def _record_keys(
     size = remembered.size if remembered else 0
     payload = {
         "type": "signing_keys_changed",
-        "origin": conf.checkpoint_origin,
+        "origin": conf.origin_of(using),
         "size": size,
         "before": sorted(map(str, before)),
         "now": sorted(map(str, now)),
@@ -170,7 +170,7 @@ def _store(
     for grown in following.grown:
         tree.put(grown.head.key, grown.head.leaf)
     manifest = Manifest(
-        conf.ledger_id,
+        conf.ledger_of(using),
         number,
         max(time_text(started), before.manifest.created_at if before.manifest else ""),
         len(tree),

@@ -68,7 +68,7 @@ def make(entry: Entry) -> tuple[Receipt, Proved]:
         for number in _candidates(using, entry, newest):
             try:
                 made = _made(using, entry, number, signed)
-                proved = receipt.check(receipt.parse(str(made)), keys, conf.accepted_ledgers)
+                proved = receipt.check(receipt.parse(str(made)), keys, conf.ledgers_of(using))
             except (InvalidProof, InvalidNote) as exc:
                 trouble = exc
             else:

@@ -51,7 +51,7 @@ def export(
     found = rowsource.read_heads(connections[using], wanted)
     verification.refuse_unknown(wanted, {each.head.stream for each in found})
     spans = [_span(using, each, low, high) for each in found]
-    header = Header(conf.ledger_id, time_text(datetime.now(UTC)), tuple(spans), size)
+    header = Header(conf.ledger_of(using), time_text(datetime.now(UTC)), tuple(spans), size)
     writer = Writer(write)
     writer.line(str(header))
     if size:
@@ -83,7 +83,7 @@ def _write_evidence(using: str, writer: Writer, size: int) -> None:
 
 
 def _write_entries(using: str, writer: Writer, stream: StoredStream, span: Span) -> None:
-    rules = rowsource.rules_for(connections[using], span.name, conf.accepted_ledgers)
+    rules = rowsource.rules_for(connections[using], span.name, conf.ledgers_of(using))
     cursor = Cursor(span.low, (span.prev_hash,))
 
     def windows() -> Iterator[Window]:

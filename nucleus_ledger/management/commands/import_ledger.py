@@ -38,7 +38,7 @@ class Command(LedgerCommand):
     def handle_ledger(self, *args: Any, file: str, database: str, **options: Any) -> None:
         keys = list(map(note.parse_vkey, options["vkey"])) or conf.checkpoint_vkeys
         _depth, _size, skew = conf.entry_limits
-        trust = Trust(keys=keys, ledgers=conf.accepted_ledgers, slack=skew)
+        trust = Trust(keys=keys, ledgers=conf.ledgers_of(database), slack=skew)
         header, report = import_bundle(
             database, Path(file), trust, chain_only=options["chain_only"]
         )

@@ -11,6 +11,7 @@ from nucleus_ledger.core import note, signing
 from nucleus_ledger.errors import InvalidNote
 from nucleus_ledger.evidence import signers
 from nucleus_ledger.management.outcomes import LedgerCommand, failure
+from nucleus_ledger.routing import ledger_alias
 
 
 class Command(LedgerCommand):
@@ -26,7 +27,7 @@ class Command(LedgerCommand):
         parser.add_argument("--name", help="the key's name; the origin of the checkpoints if none")
 
     def handle_ledger(self, *args: Any, output: str, name: str | None, **options: Any) -> None:
-        name = name or conf.checkpoint_origin
+        name = name or conf.origin_of(ledger_alias())
         signer, verifier = signing.generate(name)
         try:
             note.parse_vkey(str(verifier))

@@ -45,7 +45,7 @@ class Command(LedgerCommand):
         if format == "json":
             document = {
                 "database": database,
-                "ledger": conf.ledger_id,
+                "ledger": conf.ledger_of(database),
                 "guards": standing.as_dict(),
                 "checkpoints": checkpoints,
                 "streams": streams,
@@ -60,7 +60,9 @@ class Command(LedgerCommand):
                 name = visible(str(facts["name"]))
                 self.stdout.write(f"warning: stream {name!r}: {_DOUBTS[facts['doubt']]}")
         total = sum(facts["length"] for facts in streams)
-        self.stdout.write(f"\n{total} entries in {len(streams)} streams of {conf.ledger_id!r}")
+        self.stdout.write(
+            f"\n{total} entries in {len(streams)} streams of {conf.ledger_of(database)!r}"
+        )
         for warning in clocks.warnings(clocks.streams_ahead(database)):
             self.stdout.write(f"warning: {warning}")
         self.stdout.write(f"guards in the database: {standing}")
