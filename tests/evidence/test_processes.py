@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,48 @@ def test_signers_and_writers_at_once(signing: Site, tmp_path: Path) -> None:
     assert sum(head.length for name, head in log.heads.items() if name.startswith("s")) == 800
     report = signing.report("--against", str(tmp_path / "evidence"))
     assert (report["result"], report["assurance"]) == ("intact", "checkpoint")
+
+
+def under_clock(site: Site, offset: str, *arguments: str, text: str = "") -> None:
+    """Run a command on a host whose clock is wrong, by Debian's `faketime`."""
+    assert shutil.which("faketime"), "Debian's package faketime is needed"
+    done = subprocess.run(
+        ["faketime", "-f", offset, sys.executable, str(ROOT / "manage.py"), *arguments],
+        input=text, capture_output=True, text=True, cwd=ROOT, check=False,
+        env={**site.environ, "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_clocks_that_are_wrong_make_notices_and_stop_nothing(signing: Site, tmp_path: Path) -> None:
+    """A writer's clock is an hour behind; later the signer's is an hour ahead."""
+    entries = lines_of(*({"stream": "slow", "payload": {"n": n}} for n in range(2)))
+    under_clock(signing, "-1h", "append_entries", "-", text=entries)
+    assert signing.manage("checkpoint_ledger", "--init").returncode == 0
+    under_clock(signing, "-1h", "append_entries", "-", text=entries)
+    append(signing, "honest", 2)
+    under_clock(signing, "+1h", "checkpoint_ledger")
+    append(signing, "honest", 3)
+    assert signing.manage("checkpoint_ledger").returncode == 0
+    vkey = signing.environment["CHECKPOINT_VKEYS"]
+    bundle = tmp_path / "ledger.jsonl"
+    assert signing.manage("export_ledger", str(bundle)).returncode == 0
+    auditor = [sys.executable, "-m", "nucleus_ledger.verify", str(bundle), "--vkey", vkey]
+    for strict, code in ((False, 0), (True, 3)):
+        options = ["--strict-times"] if strict else []
+        offline = subprocess.run(
+            [*auditor, *options], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+        done = signing.manage("verify_ledger", *options)
+        assert (done.returncode, offline.returncode) == (code, code), done.stderr
+        told = [line for line in done.stdout.splitlines() if line.startswith("notice: ")]
+        assert told == [line for line in offline.stdout.splitlines() if "notice: " in line]
+        assert [line.split(" were ")[0] for line in told] == [
+            "notice: registered_late in honest: 3 entries from #2 on",
+            "notice: registered_late in slow: 2 entries from #2 on",
+        ]
+    report = signing.report()
+    assert (report["result"], report["findings_total"], report["times_judged"]) == (
+        "intact", 0, True,
+    )  # fmt: skip
+    append(signing, "slow", 1)
