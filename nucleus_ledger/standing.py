@@ -118,7 +118,9 @@ def _sign(run: Verification, number: int, value: Any) -> str:
     return signing.dumps(value, salt=_salt(run, number), serializer=_Serializer, compress=True)
 
 
-def _unsign(run: Verification, number: int, text: str) -> Any:
+def _unsign(run: Verification, number: int, text: object) -> Any:
+    if not isinstance(text, str):  # on SQLite a tampered column may hold anything
+        raise signing.BadSignature("a step was changed")
     return signing.loads(text, salt=_salt(run, number), serializer=_Serializer)
 
 

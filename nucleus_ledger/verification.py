@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.apps import apps
 from django.db import Error as DatabaseError
-from django.db import connections, router
+from django.db import IntegrityError, connections, router
 
 from nucleus_ledger import (
     acknowledgements,
@@ -91,9 +91,12 @@ def verify(
     there = {item.head.stream for item in stored}
     outside = evidence or Evidence()
     refuse_unknown(names, there | {orphan.stream for orphan in orphans} | outside.names())
+    gathered = Gathered()
+    source = using
     if store and run is None:
-        run = statuses.begin(
+        run, read_only = _begin(
             using,
+            gathered,
             started_at=started,
             origin=origin,
             user=user,
@@ -102,13 +105,9 @@ def verify(
             deep=deep,
             validated=validate,
         )
-    gathered = Gathered()
-    if store and run is None:
-        gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
+        if read_only and mode == "incremental":
+            source = _writable(using)
     gathered.warnings.extend(clocks.warnings_of(stored))
-    source = using
-    if store and run is None and mode == "incremental":
-        source = _writable(using)
     known = _known(using, source, stored, gathered.warnings)
     plans = plan(using, stored, known, mode, started, gathered.warnings)
     plans = [replace(each, expected=outside.expectation(each.head.stream)) for each in plans]
@@ -131,6 +130,25 @@ def verify(
             report = replace(report, errors=[*report.errors, failure])
     announce(report, using)
     return report
+
+
+def _begin(using: str, gathered: Gathered, **fields: Any) -> tuple[Verification | None, bool]:
+    """Store a run as running, and return it and whether the database is read-only.
+
+    A row that has the next key already must not keep the ledger from being read: then nothing of
+    the run is stored, and the report says so.
+    """
+    try:
+        run = statuses.begin(using, **fields)
+    except IntegrityError as exc:
+        gathered.errors.append(
+            f"this run could not be stored: {str(exc).strip()}. If the sequence of keys is behind "
+            "the table: manage.py sqlsequencereset nucleus_ledger"
+        )
+        return None, False
+    if run is None:
+        gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")
+    return run, run is None
 
 
 def assemble(

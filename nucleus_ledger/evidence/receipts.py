@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Max
-
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core import inclusion, merkle, receipt
 from nucleus_ledger.core.manifest import StreamHead, StreamsTree, parse_stream_head
@@ -57,10 +55,10 @@ def make(entry: Entry) -> tuple[Receipt, Proved]:
     """
     using = entry._state.db or "default"
     name = entry.stream.name
-    newest = stored.checkpoints(using).aggregate(newest=Max("number"))["newest"]
-    if newest is None:
+    signed = stored.checkpoints(using).order_by("-number").first()
+    if signed is None:
         raise NotFound("there is no checkpoint yet, so there is nothing to prove an entry by")
-    signed = stored.checkpoints(using).get(number=newest)
+    newest = signed.number
     keys = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
     trouble: Exception | None = None
     try:
@@ -84,7 +82,7 @@ def make(entry: Entry) -> tuple[Receipt, Proved]:
 
 def _check_is_covered(using: str, entry: Entry, newest: int) -> None:
     row = stored.heads(using).filter(stream=entry.stream.name, until__isnull=True).first()
-    length = parse_stream_head(row.text).length if row else 0
+    length = parse_stream_head(stored.as_text(row.text)).length if row else 0
     if entry.sequence >= length:
         raise NotFound(
             f"checkpoint {newest + 1} has {length} entries of stream {entry.stream.name!r}, and "
@@ -120,7 +118,11 @@ def _made(using: str, entry: Entry, number: int, signed: Checkpoint) -> Receipt:
         heads.tree.index(head.key),
         heads.proof(head.key),
         _manifest(using, number),
-        str(inclusion.InclusionProof(number, _log_proof(using, number, size), signed.note)),
+        str(
+            inclusion.InclusionProof(
+                number, _log_proof(using, number, size), stored.as_text(signed.note)
+            )
+        ),
         _before(using, entry, number, size),
     )
 
@@ -144,10 +146,10 @@ def _before(using: str, entry: Entry, number: int, size: int) -> Before | None:
 
 def _manifest(using: str, number: int) -> str:
     text = stored.checkpoints(using).filter(number=number).values_list("manifest", flat=True)
-    found: str | None = text.first()
+    found = text.first()
     if found is None:
         raise InvalidProof(f"the database does not have manifest {number}")
-    return found
+    return stored.as_text(found)
 
 
 def _stream_proof(
@@ -167,7 +169,7 @@ def _stream_proof(
 def _log_proof(using: str, number: int, size: int) -> tuple[bytes, ...]:
     """Return the path of a manifest to the root over the first `size`."""
     newest = stored.checkpoints(using).filter(number=size - 1).first()
-    known = _known(size, stored.split(bytes(newest.frontier)) if newest else [])
+    known = _known(size, stored.split(stored.as_bytes(newest.frontier)) if newest else [])
     nodes = merkle.inclusion_nodes(number, size)
     return tuple(trees.proof(using, trees.LOG, nodes, trees.manifest_leaves(using), known))
 

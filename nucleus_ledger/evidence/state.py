@@ -78,7 +78,7 @@ def at(using: str, size: int, root: bytes, manifest_text: str) -> State:
     """
     before = stored.checkpoints(using).filter(number=size - 2).first()
     manifest = parse_manifest(manifest_text)
-    log = CompactRange(size - 1, stored.split(bytes(before.frontier)) if before else [])
+    log = CompactRange(size - 1, stored.split(stored.as_bytes(before.frontier)) if before else [])
     log.append(manifest.leaf)
     if log.root() != root or manifest.number != size - 1:
         raise InvalidProof("the manifests are not those of the note")

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db.models import Max, Q
+from django.db.models import Q
 
 from nucleus_ledger.core.manifest import StreamHead
 from nucleus_ledger.core.manifestlog import ManifestLog
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from nucleus_ledger.models import Checkpoint
 
 _AT_ONCE = 500
+BEYOND_ALL = (1 << 63) - 1
 _MOST_SHOWN = 10_000  # characters of a note: a tampered row may hold anything
 
 
 def size(using: str) -> int:
     """Return the size of the log as far as the database has it."""
-    newest = checkpoints(using).aggregate(newest=Max("number"))["newest"]
+    newest = checkpoints(using).order_by("-number").values_list("number", flat=True).first()
     return 0 if newest is None else int(newest) + 1
 
 
 def checkpoints(using: str) -> Any:
-    return _model("Checkpoint")._base_manager.using(using)
+    # On SQLite a tampered row may have text for its number, which sorts after all numbers.
+    return _model("Checkpoint")._base_manager.using(using).filter(number__lte=BEYOND_ALL)
 
 
 def heads(using: str) -> Any:
@@ -78,9 +80,9 @@ def documents(using: str, start: int, stop: int) -> Iterator[tuple[str, list[str
             break
         texts: list[str] = []
         if ahead is not None and ahead[0] == number:
-            texts = [text for _number, text in ahead[1]]
+            texts = [as_text(text) for _number, text in ahead[1]]
             ahead = next(changed, None)
-        yield manifest, texts
+        yield as_text(manifest), texts
         expected += 1
     if expected < stop:
         raise InvalidProof(f"the database does not have manifest {expected}")
@@ -110,7 +112,7 @@ def heads_at(using: str, number: int) -> dict[str, tuple[str, list[bytes]]]:
 
 def _by_stream(rows: Any) -> dict[str, tuple[str, list[bytes]]]:
     return {
-        stream: (text, split(bytes(frontier)))
+        as_text(stream): (as_text(text), split(as_bytes(frontier)))
         for stream, text, frontier in rows_in_order(
             rows, ("stream", "number"), ("stream", "text", "frontier")
         )
@@ -164,6 +166,31 @@ def refill(using: str, stream: str, frontier: Sequence[bytes]) -> None:
     """Store the frontier of a stream's newest head, where it was lost."""
     current = heads(using).filter(until__isnull=True, stream=stream)
     current.update(frontier=b"".join(frontier))
+
+
+def as_text(value: object) -> str:
+    """Return what a column of text holds; raises `InvalidProof` where it is no text."""
+    if type(value) is not str:
+        raise InvalidProof(f"a copy in the database is no text but {type(value).__name__}")
+    return value
+
+
+def as_bytes(value: object) -> bytes:
+    """Return what a column of bytes holds; raises `InvalidProof` where there is something else."""
+    if not isinstance(value, (bytes, memoryview)):
+        raise InvalidProof(f"a copy in the database is no bytes but {type(value).__name__}")
+    return bytes(value)
+
+
+def as_hash(digits: object) -> bytes:
+    """Return the bytes of an entry's hash; raises `InvalidProof` where its column holds none."""
+    try:
+        value = bytes.fromhex(as_text(digits))
+    except ValueError:
+        value = b""
+    if len(value) != HASH_BYTES:
+        raise InvalidProof("an entry in the database has no hash")
+    return value
 
 
 def split(hashes: bytes) -> list[bytes]:

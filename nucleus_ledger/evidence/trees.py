@@ -96,7 +96,7 @@ def manifest_leaves(using: str) -> Leaves:
     def leaves(low: int, high: int) -> list[bytes]:
         rows = stored.checkpoints(using).filter(number__gte=low, number__lt=high)
         texts = rows.order_by("number").values_list("manifest", flat=True)
-        return [leaf_hash(text.encode()) for text in texts]
+        return [leaf_hash(stored.as_text(text).encode()) for text in texts]
 
     return leaves
 
@@ -109,7 +109,7 @@ def entry_leaves(using: str, stream_id: int) -> Leaves:
             stream_id=stream_id, sequence__gte=low, sequence__lt=high
         )
         hashes = rows.order_by("sequence").values_list("hash", flat=True)
-        return [leaf_hash(bytes.fromhex(each)) for each in hashes]
+        return [leaf_hash(stored.as_hash(each)) for each in hashes]
 
     return leaves
 
@@ -129,7 +129,7 @@ def _read(
         return {}
     rows = stored.tiles(using).filter(reduce(or_, conditions), tree=tree)
     return {
-        (level, number): stored.split(bytes(hashes))
+        (level, number): stored.split(stored.as_bytes(hashes))
         for level, number, hashes in rows.values_list("level", "number", "hashes")
     }
 

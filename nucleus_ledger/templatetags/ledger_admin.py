@@ -13,6 +13,7 @@ from django.db.models import Sum
 from nucleus_ledger import clocks, guards
 from nucleus_ledger.console import badges, clock
 from nucleus_ledger.console.addresses import Addresses
+from nucleus_ledger.console.parts import is_number
 from nucleus_ledger.core.visible import visible
 from nucleus_ledger.models import Stream, Verification
 
@@ -39,7 +40,7 @@ def ledger_at_a_glance(context: Any) -> dict[str, Any] | None:
         "entries": entries,
         "since": entries - (sums["verified"] or 0),
         "full": full,
-        "grown": entries - full.entries if full else 0,
+        "grown": entries - full.entries if full and is_number(full.entries) else 0,
         "guards": guards.inspect(connections[streams.db]),
         "warnings": checks.run_checks(tags=["nucleus_ledger"]),
         "ahead": [

@@ -1,0 +1,119 @@
+"""What random tampering found, each case on its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from nucleus_ledger import guards, stepping, verification
+from nucleus_ledger.errors import IntegrityFailed
+from nucleus_ledger.evidence import receipts, stored
+from nucleus_ledger.models import Entry, Verification
+from tests.evidence.signing_site import SigningSite
+from tests.tamper import edit_payload, sql
+from tests.test_admin import INDEX, client_of
+
+sqlite_only = pytest.mark.parametrize("alias", ["default"], ids=["sqlite"])
+
+
+def append(alias: str, count: int) -> None:
+    Entry.objects.using(alias).append_batch(
+        {"stream": "payments", "record_id": f"payments-{n}", "payload": {"n": n}}
+        for n in range(count)
+    )
+
+
+@pytest.fixture
+def site(ledger_db: str, tmp_path: Path, settings: Any) -> SigningSite:
+    site = SigningSite.build(ledger_db, tmp_path, settings)
+    append(ledger_db, 5)
+    site.make(init=True)
+    return site
+
+
+@pytest.mark.parametrize("alias", ["postgres"], ids=["postgresql"])
+def test_a_row_under_the_next_key_keeps_no_entry_from_being_read(ledger_db: str) -> None:
+    """After a restore of data alone, or by somebody who does not want to be found."""
+    append(ledger_db, 5)
+    verification.verify(ledger_db)
+    (newest,) = Verification.objects.using(ledger_db).values_list("pk", flat=True)
+    columns = [field.column for field in Verification._meta.fields if field.column != "id"]
+    listed = ", ".join(f'"{column}"' for column in columns)
+
+    def take_the_next_key(key: int) -> None:
+        sql(
+            ledger_db,
+            f"INSERT INTO nucleus_ledger_verification (id, {listed}) "
+            f"SELECT {key}, {listed} FROM nucleus_ledger_verification WHERE id = {newest}",
+        )
+
+    take_the_next_key(newest + 1)
+    report = verification.verify(ledger_db)
+    assert (report.result, report.exit_code(), report.entries) == ("unknown", 2, 5)
+    assert "sqlsequencereset" in report.errors[0]
+    edit_payload(ledger_db, "payments-3")
+    take_the_next_key(newest + 2)
+    report = verification.verify(ledger_db)
+    assert (report.result, report.exit_code(), report.verification) == ("tampered", 1, None)
+    assert verification.verify(ledger_db).errors == [], "the sequence has come past it"
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE nucleus_ledger_entry SET hash = 'no hash' WHERE record_id = 'payments-1'",
+        "UPDATE nucleus_ledger_recordedhead SET frontier = 'text'",
+        "UPDATE nucleus_ledger_recordedhead SET text = x'ff'",
+        "UPDATE nucleus_ledger_checkpoint SET note = x'ff'",
+        "UPDATE nucleus_ledger_checkpoint SET manifest = x'ff'",
+        "UPDATE nucleus_ledger_checkpoint SET frontier = 'text'",
+    ],
+)
+def test_a_receipt_is_refused_whatever_a_copy_holds(site: SigningSite, statement: str) -> None:
+    guards.remove(connections[site.alias])
+    sql(site.alias, "PRAGMA ignore_check_constraints = ON")
+    entry = Entry.objects.using(site.alias).get(record_id="payments-2")
+    receipts.make(entry)
+    sql(site.alias, statement)
+    with pytest.raises(IntegrityFailed):
+        receipts.make(entry)
+    sql(site.alias, "PRAGMA ignore_check_constraints = OFF")
+
+
+@sqlite_only
+@pytest.mark.parametrize("number", ["'text'", "x'ff'", "''"])
+def test_a_checkpoint_numbered_by_text_counts_for_nothing(site: SigningSite, number: str) -> None:
+    sql(
+        site.alias,
+        "INSERT INTO nucleus_ledger_checkpoint (number, manifest, note, frontier, undelivered) "
+        f"SELECT {number}, manifest, note, frontier, undelivered FROM nucleus_ledger_checkpoint",
+    )
+    assert stored.size(site.alias) == 1
+    assert stored.checkpoints(site.alias).count() == 1
+    append_more = Entry.objects.using(site.alias).append
+    append_more("payments", {"n": 5})
+    assert site.make().number == 1
+
+
+@sqlite_only
+def test_a_step_that_holds_bytes_ends_the_run(ledger_db: str) -> None:
+    append(ledger_db, 5)
+    run = stepping.begin(ledger_db)
+    sql(ledger_db, "UPDATE nucleus_ledger_verificationstep SET standing = CAST(standing AS BLOB)")
+    stepping.step(ledger_db, run.pk)
+    run.refresh_from_db(using=ledger_db)
+    assert run.result == "unknown"
+
+
+@sqlite_only
+@pytest.mark.parametrize("value", ["x'ff'", "'text'"])
+def test_the_index_page_shows_a_run_whose_numbers_are_none(ledger_db: str, value: str) -> None:
+    append(ledger_db, 5)
+    verification.verify(ledger_db)
+    sql(ledger_db, f"UPDATE nucleus_ledger_verification SET entries = {value}")
+    response = client_of(superuser=True).get(INDEX)
+    assert response.status_code == 200
