@@ -58,6 +58,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "restore-data": ("restores", "the rows alone copied into freshly migrated tables"),
     "flip-file": ("bytes", "a random bit of the database file flipped"),
     "flip-column": ("bytes", "a random bit of a random column flipped, guards removed"),
+    "full-disk": ("space", "appends until files cannot grow, and twenty more"),
     "pooler": (
         "poolers",
         "PgBouncer in transaction mode, more clients than sessions: appends by several processes "
