@@ -50,14 +50,23 @@ def flip_file(file: Path, count: int) -> list[Flip]:
 
 
 def _rows(file: Path) -> object:
-    """Return the rows of the ledger as the tables have them; no rows where they cannot be read."""
-    found = []
-    with closing(sqlite3.connect(file)) as connection, suppress(sqlite3.Error):
-        connection.text_factory = bytes
-        for table, columns in COLUMNS.items():
-            statement = f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED ORDER BY rowid"
-            found.append(connection.execute(statement).fetchall())
-    return found
+    """Return the rows of the ledger as the tables have them, or else as an index leads to them.
+
+    A damaged page may keep a table from being read in order while every row is as it was.
+    """
+    for how in ("NOT INDEXED", ""):
+        with closing(sqlite3.connect(file)) as connection, suppress(sqlite3.Error, ValueError):
+            connection.text_factory = bytes
+            return [
+                sorted(
+                    connection.execute(
+                        f"SELECT {', '.join(columns)} FROM {table} {how} ORDER BY {columns[1]}"
+                    ).fetchall(),
+                    key=repr,
+                )
+                for table, columns in COLUMNS.items()
+            ]
+    return None
 
 
 def _exit_code() -> str:

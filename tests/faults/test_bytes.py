@@ -6,7 +6,7 @@ from tests.faults.recording import Recorder, database_of
 from tests.faults.running import run
 from tests.processes import Site
 
-FLIPS = 150
+FLIPS = 100
 
 
 def test_a_flipped_bit_is_never_green(site: Site, recorder: Recorder) -> None:
