@@ -7,7 +7,7 @@ where it stands; the next may come from another process, minutes later.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -30,7 +30,6 @@ from nucleus_ledger.alarms import announce
 from nucleus_ledger.checking import Plan, StreamCheck
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
-from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import Report, StreamReport
 from nucleus_ledger.core.transition import CheckpointRef, Mode
 from nucleus_ledger.errors import InvalidData, NotFound
@@ -167,6 +166,7 @@ def _take(using: str, run: Verification, entries: int) -> None:
 def _read(using: str, run: Verification, standing: Standing, found: Found, entries: int) -> bool:
     """Read on, and return whether nothing is left to be read."""
     plans: Iterator[tuple[int, int, Plan]] = iter(())
+    earlier = stored_breaks.last_found(using)
     while entries > 0:
         if standing.check is None:
             following = next(plans, None)
@@ -186,7 +186,7 @@ def _read(using: str, run: Verification, standing: Standing, found: Found, entri
         entries -= read + _STREAM_COSTS
         if not at_end and not _is_over_the_limit(check):
             continue
-        report = _judged(using, run, standing, at_end, found)
+        report = _judged(using, run, standing, at_end, found, earlier)
         kept = report.findings[: max(conf.max_stored_findings - standing.kept, 0)]
         standing.kept += len(kept)
         standing.found += report.findings_total
@@ -248,7 +248,12 @@ def _is_over_the_limit(check: StreamCheck) -> bool:
 
 
 def _judged(
-    using: str, run: Verification, standing: Standing, at_end: bool, found: Found
+    using: str,
+    run: Verification,
+    standing: Standing,
+    at_end: bool,
+    found: Found,
+    earlier: Mapping[str, int],
 ) -> StreamReport:
     check = standing.check
     assert check is not None
@@ -267,16 +272,21 @@ def _judged(
             "finds all"
         )
         report = replace(report, result="tampered")
-    return _with_stored_break(using, run, report, standing, found)
+    return _with_stored_break(using, run, report, standing, found, earlier)
 
 
 def _with_stored_break(
-    using: str, run: Verification, report: StreamReport, standing: Standing, found: Found
+    using: str,
+    run: Verification,
+    report: StreamReport,
+    standing: Standing,
+    found: Found,
+    earlier: Mapping[str, int],
 ) -> StreamReport:
     """Return the report of a stream, which hides no stored break."""
     if report.key is None:
         return report
-    stored, earlier = stored_breaks.rows(using, [report.key]), stored_breaks.last_found(using)
+    stored = stored_breaks.rows(using, [report.key])
     known = stored_breaks.known_of(using, report.name, stored.get(report.key), earlier)
     check = standing.check
     evidence = None
@@ -330,7 +340,7 @@ def _end(using: str, run: Verification, why: str) -> None:
         if check and check.found.digest.count and not check.plan.acknowledged:
             unstored = [replace(check.report(), result="tampered")]
     except signing.BadSignature:
-        found = Found(reports=_stored_findings(using, run))
+        found = Found(reports=stored_breaks.reports_of(using, run.pk))
     found.reports.extend(unstored)
     found.errors.append(why)
     try:
@@ -363,27 +373,6 @@ def _conclude(
     statuses.finish(using, run, report, unstored)
     _steps(using).filter(verification=run).delete()
     return report
-
-
-def _stored_findings(using: str, run: Verification) -> list[StreamReport]:
-    """Return what stands in the table of findings, where what was signed cannot be read."""
-    found: dict[str, list[Finding]] = {}
-    for finding in stored_breaks.stored_findings(using, run.pk):
-        found.setdefault(finding.stream, []).append(finding)
-    return [
-        StreamReport(
-            name=name,
-            length=0,
-            head_hash=None,
-            checked_from=None,
-            checked_to=None,
-            entries_checked=0,
-            findings=tuple(findings),
-            findings_total=len(findings),
-            result="tampered",
-        )
-        for name, findings in found.items()
-    ]
 
 
 def _hold(using: str, run: Verification) -> None:

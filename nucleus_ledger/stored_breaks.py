@@ -137,6 +137,27 @@ def stored_findings(
     ]
 
 
+def reports_of(using: str, run: int) -> list[StreamReport]:
+    """Return what a run found as far as its findings tell, where nothing else of it can be read."""
+    found: dict[str, list[Finding]] = {}
+    for finding in stored_findings(using, run):
+        found.setdefault(finding.stream, []).append(finding)
+    return [
+        StreamReport(
+            name=name,
+            length=0,
+            head_hash=None,
+            checked_from=None,
+            checked_to=None,
+            entries_checked=0,
+            findings=tuple(findings),
+            findings_total=len(findings),
+            result="tampered",
+        )
+        for name, findings in found.items()
+    ]
+
+
 def outcome_of(report: StreamReport, mode: Mode, run: int, known: Known | None) -> Outcome:
     """Return what a report says of a stream, for `core.transition`."""
     return Outcome(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.apps import apps
-
-from nucleus_ledger import acknowledgements
+from nucleus_ledger import acknowledgements, stored_breaks
 from nucleus_ledger.conf import conf
 from nucleus_ledger.core.manifest import Removed, Restored, StreamHead
 from nucleus_ledger.core.tile import Tiler
@@ -90,11 +88,9 @@ def _tiler(state: State, before: StreamHead) -> Tiler:
 
 
 def _known_to_be_broken(using: str) -> list[str]:
-    model = apps.get_model("nucleus_ledger", "StreamStatus")
-    broken = model._base_manager.using(using).filter(result="tampered")
     return [
-        f"stream {name!r} is known to be broken: see its last verification"
-        for name in broken.values_list("stream__name", flat=True)
+        f"stream {each.stream!r} is known to be broken: see verification {each.known.run}"
+        for each in stored_breaks.known_breaks(using)
     ]
 
 
