@@ -85,4 +85,8 @@ if __name__ == "__main__":
     import django
 
     django.setup()
+    from django.core.management.commands import migrate as _command  # noqa: F401
+    from django.db.migrations.loader import MigrationLoader
+
+    MigrationLoader(None)  # imports every migration once, and not in each process
     print(json.dumps(kill_before_each_statement()))
