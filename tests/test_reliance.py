@@ -196,7 +196,7 @@ def test_a_red_status_cannot_be_edited_into_one_that_is_easily_lifted(ledger: st
 def test_a_status_of_the_future_is_stale_and_replaced(ledger: str, column: str) -> None:
     ahead = status(ledger)
     setattr(ahead, column, FUTURE)
-    row_signatures.sign_statuses([ahead])  # by a process whose clock is ahead
+    row_signatures.sign_statuses(ledger, [ahead])  # by a process whose clock is ahead
     ahead.save(using=ledger)
     assert names(ledger) == ["intact", "stale"]
     report = verify(ledger, mode="incremental", store=False)
@@ -213,7 +213,7 @@ def test_a_red_status_of_the_future_is_lifted_by_a_later_run(ledger: str) -> Non
     edit_payload(ledger, "payments-2", '{"n":2}')
     red = status(ledger)
     red.verified_at = red.full_at = FUTURE
-    row_signatures.sign_statuses([red])
+    row_signatures.sign_statuses(ledger, [red])
     red.save(using=ledger)
     assert verify(ledger).result == "intact"
     Entry.objects.using(ledger).append("payments", {})
@@ -243,7 +243,7 @@ def test_one_word_for_stale_everywhere(ledger: str, capsys: Any, settings: Any) 
         for row in StreamStatus.objects.using(ledger).all():
             row.verified_at = datetime.now(UTC) - timedelta(days=days)
             row.full_at = datetime.now(UTC) - timedelta(days=days)
-            row_signatures.sign_statuses([row])
+            row_signatures.sign_statuses(ledger, [row])
             row.save(using=ledger)
         assert names(ledger) == [expected, expected]
         call_command("ledger_status", database=ledger)
