@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.db import connections
 
 from nucleus_ledger import acknowledgements, rowsource, stepping, stored_breaks, verification
 from nucleus_ledger.checking import Options, Plan, check_range, check_stream
+from nucleus_ledger.conf import conf
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.models import Entry
 from nucleus_ledger.workers import entries_of, ranges
@@ -24,12 +27,13 @@ def by_deep_walk(alias: str) -> list[Finding]:
 def by_ranges(alias: str, size: int) -> list[Finding]:
     """What workers find, each in a range of its own, joined again."""
     found: list[Finding] = []
+    options = replace(OPTIONS, ledgers=conf.ledgers_of(alias))
     acknowledged = acknowledgements.read_all(alias)
     for stored in rowsource.read_heads(connections[alias]):
         known = acknowledged.get(stored.head.stream, ())
         plan = Plan(stored.id, stored.head, acknowledged=known)
-        pieces = [check_range(alias, plan, OPTIONS, *part) for part in ranges(plan, size)]
-        found.extend(check_stream(alias, plan, OPTIONS, pieces=pieces)[0].findings)
+        pieces = [check_range(alias, plan, options, *part) for part in ranges(plan, size)]
+        found.extend(check_stream(alias, plan, options, pieces=pieces)[0].findings)
     return found
 
 

@@ -248,11 +248,7 @@ def _judge_text(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
     elif not canonical.is_canonical(row.serialized, document, deep=rules.deep):
         yield _finding("not_canonical", row, rules, None, None,
                        "the text is not in the form of RFC 8785")  # fmt: skip
-    ledger = document["ledger"]
-    if cursor.starts_run("ledger", ledger, ledger not in rules.ledgers):
-        yield _finding("wrong_ledger", row, rules, sorted(rules.ledgers), evidence(ledger),
-                       "the entry belongs to another ledger")  # fmt: skip
-    cursor.ledger = ledger
+    yield from _judge_ledger(row, document["ledger"], cursor, rules)
     mismatch = _compare_columns(row, document, cursor, rules)
     if mismatch:
         yield mismatch
@@ -261,6 +257,18 @@ def _judge_text(row: Row, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
         cursor.links, cursor.judge_time = (), False
         return
     yield from _judge_order(row, document, links, judge_time, cursor, rules)
+
+
+def _judge_ledger(row: Row, ledger: str, cursor: Cursor, rules: Rules) -> Iterator[Finding]:
+    """A stream that began under a former id goes on under it: an accepted id may not change."""
+    accepted = rules.ledgers
+    changed = cursor.ledger in accepted and ledger in accepted and ledger != cursor.ledger
+    if cursor.starts_run("ledger", ledger, changed or ledger not in accepted):
+        expected = [cursor.ledger] if changed else sorted(accepted)
+        yield _finding("wrong_ledger", row, rules, expected, evidence(ledger),
+                       "the entry belongs to another ledger")  # fmt: skip
+    if not changed:
+        cursor.ledger = ledger
 
 
 def _judge_order(
