@@ -216,7 +216,7 @@ def test_a_range_that_cannot_be_read_is_an_error_too(
 
 
 def test_in_steps_too(stumbling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepping, "options", lambda: replace(walkers.OPTIONS, validate=True))
+    monkeypatch.setattr(stepping, "options", lambda _using: replace(walkers.OPTIONS, validate=True))
     run = stepping.begin(stumbling)
     for _ in range(100):
         if stepping.step(stumbling, run.pk).finished:
