@@ -130,7 +130,7 @@ def _salt(run: Verification, number: int) -> str:
     if started is None:  # the column holds no time any more
         raise signing.BadSignature("the run was changed")
     asked = [run.pk, started.timestamp(), run.mode, run.scope, number]
-    return f"nucleus_ledger.standing {json.dumps(asked)}"
+    return f"nucleus_ledger.standing {json.dumps(asked, default=ascii)}"
 
 
 def _packed(standing: Standing) -> dict[str, Any]:

@@ -100,10 +100,17 @@ def test_a_checkpoint_numbered_by_text_counts_for_nothing(site: SigningSite, num
 
 
 @sqlite_only
-def test_a_step_that_holds_bytes_ends_the_run(ledger_db: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE nucleus_ledger_verificationstep SET standing = CAST(standing AS BLOB)",
+        "UPDATE nucleus_ledger_verification SET mode = x'ff'",
+    ],
+)
+def test_bytes_where_a_run_in_steps_has_text_end_it(ledger_db: str, statement: str) -> None:
     append(ledger_db, 5)
     run = stepping.begin(ledger_db)
-    sql(ledger_db, "UPDATE nucleus_ledger_verificationstep SET standing = CAST(standing AS BLOB)")
+    sql(ledger_db, statement)
     stepping.step(ledger_db, run.pk)
     run.refresh_from_db(using=ledger_db)
     assert run.result == "unknown"
