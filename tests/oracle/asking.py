@@ -293,8 +293,14 @@ class Case:
             self.complain(address, f"status {response.status_code}")
         return text
 
+    def opinions(self) -> None:
+        """Before anything is verified, a status that the site did not store is not shown green."""
+        own = [_signed(row) for row in self.genuine]
+        forged = {row["stream_id"] for row in self.statuses if _signed(row) not in own}
+        self.badges({each.name for each in self.verdicts if each.row and each.row.id in forged})
+
     def badges(self, red: set[Any]) -> None:
-        """After a verification that everybody can read, nothing that is red is shown green."""
+        """Hold the list of streams to what is not to be shown green there."""
         text = self.page(self.subject.client(), "/admin/nucleus_ledger/stream/")
         for row in re.findall(r"<tr>.*?</tr>", text.partition('id="result_list"')[2], re.DOTALL):
             name = re.search(r'<a href="[^"]*">([^<]*)</a>', row)
@@ -309,6 +315,11 @@ def _seen(status: dict[str, Any]) -> tuple[int, Any]:
     else:
         length, digest = status["base_length"], status["base_hash"]
     return (length, digest) if isinstance(length, int) else (0, None)
+
+
+def _signed(status: dict[str, Any]) -> dict[str, Any]:
+    """Return what a signature covers: all but the reference to a run, which may be gone."""
+    return {name: value for name, value in status.items() if name != "verification_id"}
 
 
 def _text(value: Any) -> str:

@@ -63,6 +63,7 @@ def ask(case: Case) -> None:
     """Ask some of all there is to be asked, what stores nothing first."""
     random = case.random
     if random.random() < 0.5:
+        case.opinions()
         case.pages()
     if random.random() < 0.3:
         case.incremental()
