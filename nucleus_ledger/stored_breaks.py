@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import StreamReport
@@ -54,9 +54,14 @@ def rows(using: str, stream_ids: Iterable[int]) -> dict[int, StreamStatus]:
 
 
 def last_found(using: str) -> dict[str, int]:
-    """Return the key of the last run that stored a finding in a stream, by the stream's name."""
+    """Return the key of the last run that stored a finding in a stream, by the stream's name.
+
+    A finding of a run that is not there was put there by somebody else, under any key.
+    """
     model = apps.get_model("nucleus_ledger", "Finding")
-    found = model._base_manager.using(using).order_by().values_list("stream")
+    runs = apps.get_model("nucleus_ledger", "Verification")._base_manager.using(using)
+    there = Exists(runs.filter(pk=OuterRef("verification_id")))
+    found = model._base_manager.using(using).filter(there).order_by().values_list("stream")
     return dict(found.annotate(Max("verification_id")))
 
 

@@ -124,3 +124,17 @@ def test_the_index_page_shows_a_run_whose_numbers_are_none(ledger_db: str, value
     sql(ledger_db, f"UPDATE nucleus_ledger_verification SET entries = {value}")
     response = client_of(superuser=True).get(INDEX)
     assert response.status_code == 200
+
+
+@sqlite_only
+@pytest.mark.parametrize("run", ["'text'", "9000000000"])
+def test_a_finding_of_no_run_says_nothing(ledger_db: str, run: str) -> None:
+    append(ledger_db, 5)
+    verification.verify(ledger_db)
+    sql(
+        ledger_db,
+        "INSERT INTO nucleus_ledger_finding (verification_id, kind, stream, sequence, fields, "
+        f"message) VALUES ({run}, 'link_broken', 'payments', 1, '[]', '')",
+    )
+    assert verification.verify(ledger_db).result == "intact"
+    sql(ledger_db, "DELETE FROM nucleus_ledger_finding")
