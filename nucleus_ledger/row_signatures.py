@@ -96,7 +96,8 @@ def changed_statuses(using: str) -> list[int]:
         ("stream_id",),
         (*_STATUS, "signature"),
     )
-    return [row[0] for row in rows if not seal.holds(row[:-1], row[-1])]
+    # On SQLite a tampered key may be text, which is no stream's.
+    return [row[0] for row in rows if type(row[0]) is int and not seal.holds(row[:-1], row[-1])]
 
 
 def first_entry(using: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 
 from nucleus_ledger import guards, stepping, verification
@@ -138,3 +140,15 @@ def test_a_finding_of_no_run_says_nothing(ledger_db: str, run: str) -> None:
     )
     assert verification.verify(ledger_db).result == "intact"
     sql(ledger_db, "DELETE FROM nucleus_ledger_finding")
+
+
+@sqlite_only
+def test_text_in_the_key_of_a_status_or_in_a_length_stops_neither_list(ledger_db: str) -> None:
+    append(ledger_db, 5)
+    verification.verify(ledger_db)
+    guards.remove(connections[ledger_db])
+    sql(ledger_db, "UPDATE nucleus_ledger_stream SET length = 'text'")
+    call_command("ledger_status", database=ledger_db, stdout=StringIO())
+    sql(ledger_db, "UPDATE nucleus_ledger_streamstatus SET stream_id = 'text'")
+    assert client_of(superuser=True).get(f"{INDEX}stream/").status_code == 200
+    sql(ledger_db, "DELETE FROM nucleus_ledger_streamstatus")

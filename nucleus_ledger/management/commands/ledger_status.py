@@ -59,7 +59,8 @@ class Command(LedgerCommand):
             if facts["doubt"]:
                 name = visible(str(facts["name"]))
                 self.stdout.write(f"warning: stream {name!r}: {_DOUBTS[facts['doubt']]}")
-        total = sum(facts["length"] for facts in streams)
+        lengths = [facts["length"] for facts in streams]
+        total = sum(each for each in lengths if type(each) is int)  # a tampered one may be text
         self.stdout.write(
             f"\n{total} entries in {len(streams)} streams of {conf.ledger_of(database)!r}"
         )
@@ -101,7 +102,7 @@ def _facts(stream: Stream, now: datetime, broken: Collection[str]) -> dict[str, 
         facts["result"] = reliance.status_name(status, stream, now)
         facts["doubt"] = reliance.doubt(status, stream, now)
         facts["verified_at"] = status.verified_at and status.verified_at.isoformat()
-        if type(status.length) is int:
+        if type(status.length) is int and type(stream.length) is int:
             facts["entries_since"] = max(stream.length - status.length, 0)
     if stream.name in broken:  # also where its status was deleted, or an older one put back
         facts["result"] = "tampered"
