@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connections, transaction
 
 from nucleus_ledger import guards
+from nucleus_ledger.core import canonical
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.models import Entry, Stream, StreamStatus, Verification
 from nucleus_ledger.signals import verification_finished
@@ -287,7 +288,8 @@ def carry(source: str, target: str, condition: str = "") -> None:
     binary = connections[target].Database.Binary
     for hash_, sequence, *rest in rows_of(source, plain, condition):
         record_id, timestamp, prev_hash, serialized = rest
-        payload = json.dumps(json.loads(serialized)["payload"])
+        # As an append writes it: SQLite keeps the text.
+        payload = canonical.dumps(json.loads(serialized)["payload"])
         sql(
             target,
             f"UPDATE {ENTRY} SET hash = %s, record_id = %s, timestamp = %s, prev_hash = %s, "
@@ -409,13 +411,15 @@ def test_the_command_verifies_the_database_it_is_given(routed: Site) -> None:
     assert {report["result"] for report in reports.values()} == {"intact"}
     heads = {report["streams"][0]["head_hash"] for report in reports.values()}
     assert len(heads) == 2
-    # The command takes the default database where none is named, and that one has no ledger.
-    done = routed.manage("verify_ledger")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "could not be told" in done.stderr
+    # Where none is named, a command takes the database that the router names for entries.
+    assert routed.report()["database"] == "east"
     done = routed.manage("append_entries", text=lines_of({"stream": "s", "payload": {}}))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "Nothing was appended" in done.stderr
+    assert (done.returncode, done.stdout) == (0, "1 entries appended.\n")
+    assert [routed.report("--database", alias)["entries"] for alias in ("east", "west")] == [6, 4]
+    # A database that has no ledger is not one that is intact.
+    done = routed.manage("verify_ledger", "--database", "default")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "manage.py migrate --database default" in done.stderr
 
 
 def test_no_base_is_taken_from_another_chain(routed: Site) -> None:
