@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.contrib import messages
-from django.db import connections, router, transaction
+from django.db import DatabaseError, connections, router, transaction
 from django.http import HttpResponse, HttpResponseRedirect
 from django.utils.formats import number_format
 from django.utils.html import format_html
@@ -64,10 +64,11 @@ def start(
     using = database()
     try:
         run = stepping.begin(using, streams, mode=mode, user=request.user.get_username())
-    except (InvalidData, NotFound) as exc:
+        progress = stepping.step(using, run.pk)
+    except (InvalidData, NotFound, DatabaseError) as exc:
         messages.error(request, visible(str(exc)))
         return HttpResponseRedirect(addresses.streams())
-    return go_on(request, addresses, stepping.step(using, run.pk))
+    return go_on(request, addresses, progress)
 
 
 def go_on(request: HttpRequest, addresses: Addresses, progress: stepping.Progress) -> HttpResponse:

@@ -34,6 +34,8 @@ def deliver(using: str, origin: str, checkpoint: Checkpoint, sinks: Sequence[Sin
         tuple(heads.values_list("text", flat=True)),
         checkpoint.note,
     )
+    if not isinstance(checkpoint.undelivered, list):  # edited: then it is handed to all of them
+        checkpoint.undelivered = [sink.name for sink in sinks]
     for sink in sinks:
         if sink.name not in checkpoint.undelivered:
             continue
@@ -90,8 +92,9 @@ def catch_up(using: str, origin: str, sinks: Sequence[Sink], remembered: Remembe
             failures.append(f"{sink.name} gets nothing: the manifests here are not those signed")
             continue
         for checkpoint in stored.checkpoints(using).filter(number__gte=newest).order_by("number"):
-            if sink.name not in checkpoint.undelivered:
-                checkpoint.undelivered = [*checkpoint.undelivered, sink.name]
+            waiting = checkpoint.undelivered
+            if isinstance(waiting, list) and sink.name not in waiting:
+                checkpoint.undelivered = [*waiting, sink.name]
             failures += deliver(using, origin, checkpoint, [sink])
     return failures
 

@@ -152,3 +152,41 @@ def test_text_in_the_key_of_a_status_or_in_a_length_stops_neither_list(ledger_db
     sql(ledger_db, "UPDATE nucleus_ledger_streamstatus SET stream_id = 'text'")
     assert client_of(superuser=True).get(f"{INDEX}stream/").status_code == 200
     sql(ledger_db, "DELETE FROM nucleus_ledger_streamstatus")
+
+
+def test_a_list_of_sinks_that_is_no_list_does_not_stop_the_signer(site: SigningSite) -> None:
+    cast = "::jsonb" if site.alias == "postgres" else ""
+    sql(site.alias, f"UPDATE nucleus_ledger_checkpoint SET undelivered = '5'{cast}")
+    Entry.objects.using(site.alias).append("payments", {"n": 5})
+    assert site.make().failures == []
+    left = stored.checkpoints(site.alias).values_list("undelivered", flat=True)
+    assert list(left) == [[], []]
+
+
+@sqlite_only
+def test_a_page_that_cannot_be_shown_says_so(ledger_db: str) -> None:
+    append(ledger_db, 5)
+    guards.remove(connections[ledger_db])
+    sql(
+        ledger_db,
+        "UPDATE nucleus_ledger_entry SET sequence = CAST(x'ff80' AS TEXT), "
+        "prev_hash = zeroblob(32) WHERE sequence = 4",
+    )
+    boss = client_of(superuser=True)
+    for page in ("entry/", "stream/"):
+        response = boss.get(f"{INDEX}{page}")
+        assert response.status_code == 200
+    assert "This page cannot be shown" in boss.get(f"{INDEX}entry/").content.decode()
+    assert boss.get(f"{INDEX}entry/{'0' * 64}/change/").status_code == 302
+
+
+@sqlite_only
+def test_a_table_without_its_key_keeps_no_verification_page_from_answering(
+    ledger_db: str,
+) -> None:
+    append(ledger_db, 5)
+    sql(ledger_db, "ALTER TABLE nucleus_ledger_stream RENAME TO moved")
+    sql(ledger_db, "CREATE TABLE nucleus_ledger_stream AS SELECT * FROM moved")
+    boss = client_of(superuser=True)
+    response = boss.post(f"{INDEX}stream/verify/", follow=True)
+    assert response.status_code == 200
