@@ -2,11 +2,15 @@
 
 A column of another type, a lost key or NOT NULL let in what the released tables refuse. A row
 security policy, a rule, a trigger of somebody else or a child table make them answer otherwise
-than they are written, and a view in the place of a table answers whatever it likes.
+than they are written, and a view in the place of a table answers whatever it likes. So does an
+operator or a function that the server takes for its own, and a column that compares by another
+collation.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,12 +49,32 @@ _POSTGRESQL_FOREIGN = (
 _POSTGRESQL_TRIGGERS = (
     "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal"
 )
+# A server prefers what fits the types of its arguments exactly, wherever it stands. Its own = and
+# count() take a varchar or a bytea as something else, so that somebody's = (varchar, varchar) in
+# `public` answers every query by name instead of the server's.
+_POSTGRESQL_SHADOWS = (
+    "SELECT 'operator ' || oid::regoperator FROM pg_operator o "
+    "WHERE oprnamespace <> 'pg_catalog'::regnamespace AND pg_operator_is_visible(oid) "
+    "AND (oprleft IN {narrow} OR oprright IN {narrow}) "
+    "AND oprleft IN {ours} AND oprright IN {ours} AND EXISTS (SELECT 1 FROM pg_operator "
+    "WHERE oprname = o.oprname AND oprnamespace = 'pg_catalog'::regnamespace)",
+    "SELECT 'function ' || oid::regprocedure FROM pg_proc p "
+    "WHERE pronamespace <> 'pg_catalog'::regnamespace AND pg_function_is_visible(oid) "
+    "AND proargtypes::oid[] && ARRAY{narrow_array}::oid[] "
+    "AND proargtypes::oid[] <@ ARRAY{ours_array}::oid[] AND EXISTS (SELECT 1 FROM pg_proc "
+    "WHERE proname = p.proname AND pronamespace = 'pg_catalog'::regnamespace)",
+)
+_NARROW = ("varchar", "bytea")
+_OURS = (*_NARROW, "text", "int8", "int4", "jsonb")
+_COLLATE = re.compile(r"\bCOLLATE\b", re.IGNORECASE)
 
 
 def foreign(connection: BaseDatabaseWrapper, ours: Collection[str]) -> list[str]:
     """Return what makes the tables answer otherwise than they are written; `ours` are triggers."""
-    look = _foreign_postgresql if connection.vendor == "postgresql" else _foreign_sqlite
-    return [line for table in TABLES for line in look(connection, table, ours)]
+    postgresql = connection.vendor == "postgresql"
+    look = _foreign_postgresql if postgresql else _foreign_sqlite
+    found = [line for table in TABLES for line in look(connection, table, ours)]
+    return [*found, *_shadows(connection)] if postgresql else found
 
 
 def differences(
@@ -102,6 +126,25 @@ def _foreign_postgresql(
             yield f"trigger {trigger} on {table}"
 
 
+def _shadows(connection: BaseDatabaseWrapper) -> Iterator[str]:
+    """Yield what stands before the server's own operators and functions for our columns."""
+    path = _all(connection, "SELECT array_to_json(current_schemas(true))::text", [])[0][0]
+    # A temporary schema may come first: no function or operator is ever looked for there.
+    schemas = [name for name in json.loads(path) if not name.startswith("pg_temp")]
+    before = schemas[: schemas.index("pg_catalog")]
+    if before:
+        yield f"search_path with {', '.join(before)} before pg_catalog"
+    narrow, ours = (", ".join(f"'{name}'::regtype" for name in names) for names in (_NARROW, _OURS))
+    for statement in _POSTGRESQL_SHADOWS:
+        filled = statement.format(
+            narrow=f"({narrow})",
+            ours=f"({ours})",
+            narrow_array=f"[{narrow}]",
+            ours_array=f"[{ours}]",
+        )
+        yield from sorted(row[0] for row in _all(connection, filled, []))
+
+
 def _shape_sqlite(connection: BaseDatabaseWrapper, table: str) -> Iterator[str]:
     columns = _all(connection, "SELECT * FROM pragma_table_xinfo(%s)", [table])
     keys = []
@@ -133,3 +176,12 @@ def _foreign_sqlite(
                 yield f"{table} is a temporary table"
             elif kind == "trigger" and name not in ours:
                 yield f"trigger {name} on {table}"
+    # No pragma tells the collation of a column: only the table's own text does, and the released
+    # ones do not hold that word.
+    for (text,) in _all(
+        connection,
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = %s",
+        [table],
+    ):
+        if _COLLATE.search(str(text)):
+            yield f"a collation in {table}"

@@ -345,6 +345,25 @@ POSTGRESQL_SHAPES: dict[str, tuple[list[str], str, str]] = {
          f"'{ENTRY}_sequence'::regclass"],
         "foreign", f"index {ENTRY}_sequence is not valid",
     ),
+    "an operator before the server's": (
+        ["CREATE FUNCTION f(varchar, varchar) RETURNS boolean LANGUAGE sql IMMUTABLE "
+         "AS $$ SELECT $1::text = $2::text AND $1::text <> 'r1' $$",
+         "CREATE OPERATOR = (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = f)"],
+        "foreign", "operator =(character varying,character varying)",
+    ),
+    "a function before the server's": (
+        ["CREATE FUNCTION length(varchar) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'"],
+        "foreign", "function length(character varying)",
+    ),
+    "an aggregate before the server's": (
+        ["CREATE FUNCTION f(bigint, bytea) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+         "CREATE AGGREGATE count(bytea) (SFUNC = f, STYPE = bigint)"],
+        "foreign", "function count(bytea)",
+    ),
+    "a schema before the server's": (
+        ["SET LOCAL search_path = public, pg_catalog"],
+        "foreign", "search_path with public before pg_catalog",
+    ),
 }  # fmt: skip
 SQLITE_SHAPES: dict[str, tuple[list[str], str, str]] = {
     "a trigger of somebody": (
@@ -382,6 +401,11 @@ SQLITE_SHAPES: dict[str, tuple[list[str], str, str]] = {
          f"CREATE TABLE {STREAM} (id integer NOT NULL PRIMARY KEY, name varchar(200))"],
         "altered", f"{STREAM}: name VARCHAR(200), not name VARCHAR(200) NOT NULL",
     ),
+    "a collation": (
+        [f"ALTER TABLE {STREAM} RENAME TO hidden",
+         f"CREATE TABLE {STREAM} (name varchar(200) NOT NULL Collate/**/'NOCASE')"],
+        "foreign", f"a collation in {STREAM}",
+    ),
 }  # fmt: skip
 SHAPES = [("postgres", name) for name in POSTGRESQL_SHAPES] + [
     ("default", name) for name in SQLITE_SHAPES
@@ -403,6 +427,20 @@ def test_what_the_tables_are_beside_their_guards(database: str, name: str) -> No
     assert told in status.as_dict()[word]
     assert not status.ok
     assert told in str(status)
+
+
+@pytest.mark.parametrize("alias", ["postgres"])
+def test_functions_and_operators_of_other_types_are_no_ones_business(ledger_db: str) -> None:
+    for statement in (
+        "CREATE FUNCTION f(integer, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "CREATE OPERATOR = (LEFTARG = integer, RIGHTARG = text, FUNCTION = f)",
+        "CREATE FUNCTION fresh(varchar) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "CREATE SCHEMA aside",
+        "CREATE FUNCTION aside.length(varchar) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TEMP TABLE passing (x int)",
+    ):
+        sql(ledger_db, statement)
+    assert guards.inspect(connections[ledger_db]).ok
 
 
 def test_verification_says_that_a_guard_is_missing(ledger_db: str) -> None:
