@@ -76,5 +76,5 @@ def _entry(request: HttpRequest, key: str) -> Entry:
 
 
 def _keys() -> list[Any]:
-    keys: list[Any] = [*conf.checkpoint_vkeys, *conf.witness_vkeys]
-    return keys or list(signers.verifiers(signers.configured()))
+    log = conf.checkpoint_vkeys or signers.verifiers(signers.configured())
+    return [*log, *conf.witness_vkeys]

@@ -11,7 +11,7 @@ from nucleus_ledger.core.against import LOG, Evidence
 from nucleus_ledger.core.bundle import Header, Reader, Span
 from nucleus_ledger.core.chain import Cursor, Finding, FindingsDigest, Head, Rules, judge_head, walk
 from nucleus_ledger.core.manifestlog import Expectation, Follower, ManifestLog, mismatch
-from nucleus_ledger.core.note import COSIGNATURE, VerifierKey
+from nucleus_ledger.core.note import VerifierKey
 from nucleus_ledger.core.rebuilding import Window
 from nucleus_ledger.core.registration import LateEntries
 from nucleus_ledger.core.report import (
@@ -39,6 +39,10 @@ class Trust:
     ledgers: Set[str] | None = None
     slack: int = 300_000
     deep: bool = False
+
+    def too_few(self) -> str:
+        """Say that a note has fewer cosignatures than are wanted."""
+        return f"fewer than {self.threshold} of the known witnesses cosigned the checkpoint"
 
 
 def check(
@@ -79,6 +83,7 @@ def check(
         warnings=evidence.warnings,
         errors=evidence.errors,
         evidence=evidence.lines,
+        unmet=[] if evidence.witnessed or not trust.witnesses else [trust.too_few()],
     )
     return header, report
 
@@ -118,7 +123,7 @@ def _read_evidence(reader: Reader, header: Header, trust: Trust) -> Evidence:
             f"no vkey was given: the checkpoint, with signatures of {names}, was not checked"
         )
         return evidence
-    signing.verify(signed, trust.keys)
+    signing.verify_log(signed, trust.keys)
     evidence.log = log
     evidence.notes = (str(signed), None)
     evidence.warnings.extend(log.notices)
@@ -128,13 +133,7 @@ def _read_evidence(reader: Reader, header: Header, trust: Trust) -> Evidence:
 
 
 def _count_witnesses(signed: note.Note, trust: Trust, evidence: Evidence) -> None:
-    names = {(each.name, each.key_id) for each in signed.signatures}
-    known = [
-        key
-        for key in trust.witnesses
-        if key.kind == COSIGNATURE and (key.name, key.key_id) in names
-    ]
-    found = len(signing.verify(signed, known)) if known else 0
+    found = len(signing.cosignatures(signed, trust.witnesses))
     evidence.witnessed = bool(trust.witnesses) and found >= trust.threshold
     if trust.witnesses:
         evidence.lines.append(f"{found} cosignatures of known witnesses")

@@ -81,7 +81,8 @@ class Receipt:
 class Proved:
     """What a receipt that holds proves: the entry, and who signed the checkpoint it is under.
 
-    Times are ms since 1970, of the signer's clock.
+    `signed_by` are keys of the log, `cosigned_by` those of witnesses that were known. Times are ms
+    since 1970, of the signer's clock.
     """
 
     entry: dict[str, Any]
@@ -91,6 +92,7 @@ class Proved:
     checkpoint: Checkpoint
     signed_by: tuple[Verified, ...]
     before: Manifest | None = None
+    cosigned_by: tuple[Verified, ...] = ()
 
     @property
     def registered_by(self) -> int:
@@ -154,17 +156,23 @@ def parse(data: str | bytes) -> Receipt:
     return receipt
 
 
-def check(receipt: Receipt, keys: Sequence[VerifierKey], ledgers: Set[str] | None = None) -> Proved:
+def check(
+    receipt: Receipt,
+    keys: Sequence[VerifierKey],
+    ledgers: Set[str] | None = None,
+    witnesses: Sequence[VerifierKey] = (),
+) -> Proved:
     """Return what a receipt proves, or raise `InvalidProof` or `InvalidNote`.
 
-    Needs the key of the signer, and takes cosignatures of witnesses among `keys` into account.
+    One of `keys` must have signed; how many of `witnesses` cosigned is for the caller to judge.
     Without `ledgers`, the ledgers it may be of, it is a proof of whatever ledger it names.
     """
     head = manifest.parse_stream_head(receipt.stream_head)
     under = manifest.parse_manifest(receipt.manifest)
     proof = inclusion.parse(receipt.checkpoint)
     signed = note.parse(proof.note)
-    verified = signing.verify(signed, keys)
+    verified = signing.verify_log(signed, keys)
+    cosigned = signing.cosignatures(signed, witnesses)
     said = checkpoint.parse(signed.text)
     merkle.check_inclusion(under.leaf, proof.index, said.size, proof.hashes, said.root)
     if proof.index != under.number:
@@ -184,7 +192,7 @@ def check(receipt: Receipt, keys: Sequence[VerifierKey], ledgers: Set[str] | Non
     _check_ledger(head, under, said, ledgers)
     before = _check_before(receipt.before, row.sequence, head, under, said)
     entry = canonical.loads(receipt.entry)
-    return Proved(entry, row.hash, head, under, said, tuple(verified), before)
+    return Proved(entry, row.hash, head, under, said, tuple(verified), before, tuple(cosigned))
 
 
 def _check_before(

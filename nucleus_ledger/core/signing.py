@@ -94,6 +94,26 @@ def verify(note: Note, keys: Iterable[VerifierKey]) -> list[Verified]:
     return [found[place] for place in known if place in found]
 
 
+def verify_log(note: Note, keys: Iterable[VerifierKey]) -> list[Verified]:
+    """Return the keys of the log that signed the note; raises `InvalidNote` as `verify` does.
+
+    A witness says that a log only grew, and not that this is the log: its key never counts here.
+    """
+    return verify(note, [key for key in keys if key.kind != COSIGNATURE])
+
+
+def cosignatures(note: Note, witnesses: Iterable[VerifierKey]) -> list[Verified]:
+    """Return the known witnesses that cosigned the note, none of them perhaps.
+
+    Raises `InvalidNote` where a cosignature of one of them does not hold.
+    """
+    names = {(each.name, each.key_id) for each in note.signatures}
+    known = [
+        key for key in witnesses if key.kind == COSIGNATURE and (key.name, key.key_id) in names
+    ]
+    return verify(note, known) if known else []
+
+
 def check_public(key: VerifierKey) -> None:
     """Raise `InvalidNote` for a public key of small order, or not in its canonical form."""
     y = int.from_bytes(key.public, "little") & _Y

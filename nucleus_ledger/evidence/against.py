@@ -257,21 +257,15 @@ def _check_signatures(given: Given, keys: Sequence[VerifierKey], evidence: Evide
         )
         return
     try:
-        signing.verify(given.note, keys)
+        signing.verify_log(given.note, keys)
     except InvalidNote as exc:
         raise InvalidNote(f"{given.label}: {exc}") from exc
 
 
 def _witnesses(given: Given, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
     """Return the witnesses that cosigned; a wrong cosignature makes the note worthless."""
-    if not keys:
-        return []
-    names = {(each.name, each.key_id) for each in given.note.signatures}
-    known = [key for key in keys if (key.name, key.key_id) in names]
-    if not known:
-        return []
     try:
-        return [each.key for each in signing.verify(given.note, known)]
+        return [each.key for each in signing.cosignatures(given.note, keys)]
     except InvalidNote as exc:
         raise InvalidNote(f"{given.label}: {exc}") from exc
 

@@ -69,7 +69,7 @@ def read(sink: StorageSink, size: int, origin: str, keys: Sequence[VerifierKey])
     text = sink.note(size)
     try:
         signed = note.parse(text)
-        verified = signing.verify(signed, keys)
+        verified = signing.verify_log(signed, keys)
         said = checkpoint.parse(signed.text)
     except InvalidNote as exc:
         raise CheckpointRefused(f"{sink.name}: the note of size {size}: {exc}\n{text}") from exc

@@ -115,15 +115,20 @@ def _check_receipt(path: Path, trust: Trust, options: argparse.Namespace) -> int
         return EXIT_UNKNOWN
     made = receipt.parse(path.read_bytes())
     try:
-        proved = receipt.check(made, [*trust.keys, *trust.witnesses], trust.ledgers)
+        proved = receipt.check(made, trust.keys, trust.ledgers, trust.witnesses)
     except LedgerError as exc:
         _say(f"DOES NOT HOLD: {exc}", sys.stderr)
         return EXIT_TAMPERED
+    too_few = bool(trust.witnesses) and len(proved.cosigned_by) < trust.threshold
     if options.format == "json":
-        _write(json.dumps(_said(proved, trust), indent=2))
+        _write(json.dumps(_said(proved, trust, too_few=too_few), indent=2))
+    elif too_few:
+        _say(f"NOT VERIFIED: {trust.too_few()}", sys.stderr)
     else:
         for line in _proved_lines(proved, trust):
             _say(line)
+    if too_few:
+        return EXIT_UNKNOWN
     if options.strict_times and (proved.notices(trust.slack) or not proved.times_judged):
         why = "the entry was registered late" if proved.before else "it is not known if it is late"
         _say(f"NOT STRICT: {why}", sys.stderr)
@@ -131,7 +136,7 @@ def _check_receipt(path: Path, trust: Trust, options: argparse.Namespace) -> int
     return EXIT_INTACT
 
 
-def _said(proved: Proved, trust: Trust) -> dict[str, Any]:
+def _said(proved: Proved, trust: Trust, *, too_few: bool) -> dict[str, Any]:
     return {
         "schema": "nucleus-ledger/proved/v1",
         "ledger": proved.entry["ledger"],
@@ -150,6 +155,8 @@ def _said(proved: Proved, trust: Trust) -> dict[str, Any]:
         },
         "notices": [notice.as_dict() for notice in proved.notices(trust.slack)],
         "signed_by": [str(each.key) for each in proved.signed_by],
+        "cosigned_by": [str(each.key) for each in proved.cosigned_by],
+        "unmet": [trust.too_few()] if too_few else [],
     }
 
 
@@ -162,6 +169,9 @@ def _proved_lines(proved: Proved, trust: Trust) -> Iterator[str]:
     yield f"  registered: {proved.registered.removeprefix('registered ')}"
     yield f"  checkpoint: {said.size} of {said.origin}"
     yield f"  signed by:  {', '.join(each.key.name for each in proved.signed_by)}"
+    if trust.witnesses:
+        names = ", ".join(each.key.name for each in proved.cosigned_by)
+        yield f"  witnesses:  {names or 'none of those known cosigned'}"
     for notice in proved.notices(trust.slack):
         yield f"notice: {REGISTERED_LATE} in {notice.stream}: {notice.message}"
     if trust.ledgers is None:
@@ -215,6 +225,8 @@ def _print(report: Report, code: int) -> None:
 def _why(report: Report) -> str:
     if report.errors:
         return report.errors[0]
+    if report.unmet:
+        return report.unmet[0]
     if report.mode == "range":
         return "it is a part of what its checkpoint has; --part accepts that"
     return "there is no entry in it"

@@ -19,6 +19,7 @@ from nucleus_ledger.core import note, receipt, signing
 from nucleus_ledger.models import Entry
 from tests.entryvectors import VECTORS, document, receipt_of
 from tests.evidence.signing_site import ORIGIN, SigningSite
+from tests.evidence.test_receipts import cosigned
 from tests.test_browser import AXE_CONTEXT, Run, _log_in, boss, run, server  # noqa: F401
 
 # Each byte of a receipt changed in two ways, and every beginning of it: which of them are accepted.
@@ -129,6 +130,9 @@ def test_the_browser_checks_what_the_server_claims(
         ):
             assert why in page.evaluate(WHY_NOT, [text, [key], None])
         assert "is of ledger" in page.evaluate(WHY_NOT, [text, keys, "other"])
+        for alone, why in ((True, "no signature is of a key that was given"), (False, "")):
+            other, witness = cosigned(site, receipt.parse(text), alone=alone)
+            assert page.evaluate(WHY_NOT, [other, [*keys, witness], None]) == why
 
     checkpoints_text = checkpoints.receipt(entry)
     run(step)

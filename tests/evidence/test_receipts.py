@@ -16,7 +16,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from nucleus_ledger import checkpoints, guards
-from nucleus_ledger.core import canonical, receipt, signing
+from nucleus_ledger.console.receipts import _keys as page_keys
+from nucleus_ledger.core import canonical, inclusion, note, receipt, signing
 from nucleus_ledger.core.manifest import parse_manifest
 from nucleus_ledger.errors import IntegrityFailed, LedgerError, NotFound
 from nucleus_ledger.evidence import receipts, stored
@@ -294,3 +295,61 @@ def test_the_command_and_the_auditor(site: SigningSite, capsys: pytest.CaptureFi
     assert main(options) == 1
     with pytest.raises(CommandError, match="has no record 'nobody'"):
         call_command("ledger_receipt", "payments", "nobody", database=site.alias)
+
+
+def cosigned(site: SigningSite, made: receipt.Receipt, *, alone: bool) -> tuple[str, str]:
+    """Return a receipt that a witness cosigned, with the signer's signature or without, and its
+    vkey."""
+    proof = inclusion.parse(made.checkpoint)
+    signed = note.parse(proof.note)
+    signer, plain = signing.generate("witness.example/w1")
+    mine = signing.cosign(signed, signer, 1_700_000_000)
+    signatures = (mine,) if alone else (*signed.signatures, mine)
+    proof = replace(proof, note=str(note.Note(signed.text, signatures)))
+    vkey = note.VerifierKey(plain.name, note.COSIGNATURE, plain.public)
+    return str(replace(made, checkpoint=str(proof))), str(vkey)
+
+
+def test_a_witness_never_stands_in_for_the_signer(
+    site: SigningSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = receipt.parse(checkpoints.receipt(entry(site, "payments", 7)))
+    file = tmp_path / "receipt.json"
+    signer = ["--vkey", str(site.vkey)]
+    text, witness = cosigned(site, made, alone=True)
+    file.write_text(text, "utf-8")
+    for keys in ([*signer, "--witness-vkey", witness], ["--vkey", witness]):
+        assert main([str(file), *keys]) == 1
+        assert "no signature is of a known key" in capsys.readouterr().err
+    text, witness = cosigned(site, made, alone=False)
+    file.write_text(text, "utf-8")
+    assert main([str(file), *signer, "--witness-vkey", witness]) == 0
+    assert "witnesses:  witness.example/w1" in capsys.readouterr().out
+
+
+def test_fewer_witnesses_than_are_wanted_prove_too_little(
+    site: SigningSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = receipt.parse(checkpoints.receipt(entry(site, "payments", 7)))
+    text, witness = cosigned(site, made, alone=False)
+    file = tmp_path / "receipt.json"
+    file.write_text(text, "utf-8")
+    wanted = ["--vkey", str(site.vkey), "--witness-vkey", witness, "--witness-threshold", "2"]
+    assert main([str(file), *wanted]) == 2
+    said = capsys.readouterr()
+    assert (said.out, "fewer than 2 of the known witnesses" in said.err) == ("", True)
+    assert main([str(file), *wanted, "--format", "json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert (document["cosigned_by"], len(document["unmet"])) == ([witness], 1)
+    file.write_text(str(made), "utf-8")
+    assert main([str(file), *wanted[:4]]) == 2
+
+
+def test_the_receipt_page_has_the_signers_keys_beside_those_of_witnesses(
+    site: SigningSite,
+) -> None:
+    _text, witness = cosigned(
+        site, receipt.parse(checkpoints.receipt(entry(site, "payments", 7))), alone=False
+    )
+    site.configure(CHECKPOINT_VKEYS=[], WITNESS_VKEYS=[witness])
+    assert list(map(str, page_keys())) == [str(site.vkey), witness]

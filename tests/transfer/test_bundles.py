@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from nucleus_ledger import guards
-from nucleus_ledger.core import bundle, canonical
+from nucleus_ledger.core import bundle, canonical, note, signing
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.models import Entry, Stream
 from nucleus_ledger.transfer.exporting import export
@@ -189,6 +189,18 @@ def test_what_is_not_right_is_not_exported(site: SigningSite) -> None:
     assert refused.value.returncode == 1
     assert not (site.folder / "not-there.jsonl").exists()
     assert write(site, "s/1", name="s1.jsonl").exists()
+
+
+def test_witnesses_that_are_wanted_and_did_not_cosign(
+    site: SigningSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(site)
+    _signer, plain = signing.generate("witness.example/w1")
+    witness = str(note.VerifierKey(plain.name, note.COSIGNATURE, plain.public))
+    capsys.readouterr()
+    assert verify(site, file, "--witness-vkey", witness) == 2
+    out = capsys.readouterr().out
+    assert "NOT VERIFIED: fewer than 1 of the known witnesses cosigned" in out
 
 
 def test_bad_options(site: SigningSite) -> None:
