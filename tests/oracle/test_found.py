@@ -187,4 +187,5 @@ def test_a_verification_that_the_database_refuses_is_said_on_the_page(ledger_db:
     boss = client_of(superuser=True)
     response = boss.post(f"{INDEX}stream/verify/", follow=True)
     assert response.status_code == 200
-    assert "no such table" in response.content.decode()
+    said = [str(message) for message in response.context["messages"]]
+    assert said == ["no such table: nucleus_ledger_verificationstep"]
