@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.apps import apps
 from django.db.models import Exists, Max, OuterRef
 
+from nucleus_ledger.core.against import LOG
 from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.core.report import StreamReport
 from nucleus_ledger.core.transition import (
@@ -85,7 +86,8 @@ def known_of(
     """Return what is known of a stream, from its status and from the findings in it.
 
     A run that finds something leaves a status no older than itself. Where the status is older, or
-    gone, somebody put an earlier one back or deleted it: the break stands.
+    gone, somebody put an earlier one back or deleted it: the break stands. No status is kept of a
+    stream that was missing, so there a later run tells, as in `loose_reports`.
     """
     known, run = as_known(status), found.get(name)
     if run is None or (known and (known.result == "tampered" or known.run >= run)):
@@ -94,7 +96,10 @@ def known_of(
         later = type(status.run) is int and status.run > run
         if status.result == "acknowledged" or later:
             return None  # not to be relied on, but not put there to hide these findings either
-    return Known("tampered", run, known.length if known else 0, _evidence_of(using, run, name))
+    needed = _evidence_of(using, run, name)
+    if status is None and needed is not None and _was_lifted(using, run, needed):
+        return None  # it was missing then, its loss was accepted, and it began again
+    return Known("tampered", run, known.length if known else 0, needed)
 
 
 def known_breaks(using: str) -> list[KnownBreak]:
@@ -223,7 +228,9 @@ def loose_reports(
     """Return what stands of streams without a row, and of the log: no status is kept of those.
 
     Earlier runs missed them by a checkpoint. As with any break, only a full run held against as
-    much lifts that; `reported` are the streams that the run itself says something of.
+    much lifts that. Whether a stream is missing every run that is held against as much has asked
+    again, so it says no more than it found. `reported` are the streams that the run itself says
+    something of.
     """
     model = apps.get_model("nucleus_ledger", "Finding")
     found = model._base_manager.using(using).filter(kind="checkpoint_mismatch").order_by()
@@ -235,7 +242,7 @@ def loose_reports(
         covered = evidence is not None and (
             evidence.covers(needed) or (needed == SOME and evidence.checkpoint is not None)
         )
-        if (covered and mode == "full") or _was_lifted(using, run, needed):
+        if (covered and (mode == "full" or name != LOG)) or _was_lifted(using, run, needed):
             continue
         known = Known("tampered", run, 0, needed)
         report = StreamReport(name, 0, None, None, None, 0, standing=known)
@@ -248,12 +255,15 @@ def loose_reports(
 
 
 def _was_lifted(using: str, run: int, needed: CheckpointRef) -> bool:
-    """Whether a later run over all streams, held against as much, ended without such a finding."""
+    """Whether a later run over all streams, held against as much, ended without a finding.
+
+    One that found something else may have stopped there (`fail_fast`), before it came to this.
+    """
     model = apps.get_model("nucleus_ledger", "Verification")
     later = model._base_manager.using(using).filter(
         pk__gt=run, mode="full", evidence_size__gte=needed.size, finished_at__isnull=False
     )
-    found = later.exclude(result__in=("running", "unknown"))
+    found = later.filter(result__in=("intact", "acknowledged")).order_by("-pk")
     return bool(genuine_runs(using, [each for each in found[:_LOOKED_AT] if each.scope is None]))
 
 

@@ -285,3 +285,57 @@ def test_a_fork_of_the_log_is_not_forgotten_either(site: SigningSite, tmp_path: 
     assert verify(site).result == "tampered"
     assert verify(site, site.kept()).result == "intact"
     assert verify(site).result == "intact"
+
+
+def lose_payments(site: SigningSite) -> None:
+    """Put a backup of before the stream back; that is found, accepted and verified."""
+    guards.remove(connections[site.alias])
+    attacker.delete(site.alias, "payments")
+    assert verification.verify(site.alias, evidence=against.newest(site.alias)).exit_code() == 1
+    site.make(accept_restore="backup of 2 May")
+    if connections[site.alias].vendor == "postgresql":
+        sql(site.alias, "SET CONSTRAINTS ALL IMMEDIATE")
+    guards.install(connections[site.alias])
+
+
+@pytest.mark.parametrize("how", ["run", "steps"])
+def test_a_stream_that_was_lost_begins_again(site: SigningSite, how: str) -> None:
+    lose_payments(site)
+    if how == "steps":
+        assert steps(site).result == "intact"
+    else:
+        report = verification.verify(site.alias, evidence=against.newest(site.alias))
+        assert report.result == "intact"
+    append(site)
+    assert stored_breaks.known_breaks(site.alias) == []
+    startup.check(site.alias)
+    site.make()
+    append(site)
+    assert verify(site, mode="incremental").exit_code() == 0
+    assert verify(site).result == "intact"
+
+
+def test_a_stream_that_was_lost_stops_no_start_under_another_key(site: SigningSite) -> None:
+    """Which runs lifted the break is not known any more, but the checkpoint still says why."""
+    lose_payments(site)
+    assert verification.verify(site.alias, evidence=against.newest(site.alias)).exit_code() == 0
+    site.settings.SECRET_KEY = "another key, without a fallback"
+    newest = against.newest(site.alias)
+    assert verification.verify(site.alias, evidence=newest, mode="incremental").exit_code() == 0
+    startup.check(site.alias)
+    assert verify(site, mode="incremental").exit_code() == 1  # nothing is known of it without one
+
+
+def test_a_run_that_stopped_early_lifts_nothing(site: SigningSite) -> None:
+    Entry.objects.using(site.alias).append("a", {"n": 1})
+    rewrite(site)
+    assert verify(site, site.note()).exit_code() == 1
+    sql(site.alias, "DELETE FROM nucleus_ledger_streamstatus")
+    sql(
+        site.alias,
+        "UPDATE nucleus_ledger_entry SET record_id = 'x' WHERE stream_id ="
+        " (SELECT id FROM nucleus_ledger_stream WHERE name = 'a')",
+    )
+    found = verify(site, site.note(), fail_fast=True)
+    assert [each.stream for each in found.findings] == ["a"]
+    assert "payments" in {each.stream for each in stored_breaks.known_breaks(site.alias)}
