@@ -21,34 +21,44 @@ if TYPE_CHECKING:
 TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream")
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table",
           "p": "a partitioned table"}  # fmt: skip
-_POSTGRESQL_SHAPE = """
-SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+_PAIR = "(to_regclass('nucleus_ledger_entry'), to_regclass('nucleus_ledger_stream'))"
+_POSTGRESQL_SHAPE = f"""
+SELECT c.relname, a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
   || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
   || CASE WHEN a.attgenerated <> '' THEN ' GENERATED' ELSE '' END
   || CASE WHEN a.attcollation <> t.typcollation THEN ' COLLATE another' ELSE '' END
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid
+WHERE a.attrelid IN {_PAIR} AND a.attnum > 0 AND NOT a.attisdropped
 UNION ALL
-SELECT pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = to_regclass(%s) AND contype IN ('p', 'f')
+SELECT c.relname, pg_get_constraintdef(k.oid)
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE k.conrelid IN {_PAIR} AND k.contype IN ('p', 'f')
 """
-# Each gives lines of what is there beside the released table.
-_POSTGRESQL_FOREIGN = (
-    "SELECT 'row-level security on ' || relname FROM pg_class "
-    "WHERE oid = to_regclass(%s) AND (relrowsecurity OR relforcerowsecurity)",
-    "SELECT 'rule ' || rulename || ' on ' || relname FROM pg_rewrite JOIN pg_class ON "
-    "pg_class.oid = ev_class WHERE ev_class = to_regclass(%s) AND rulename <> '_RETURN'",
-    "SELECT 'child table ' || inhrelid::regclass FROM pg_inherits "
-    "WHERE inhparent = to_regclass(%s)",
-    "SELECT 'parent table ' || inhparent::regclass FROM pg_inherits "
-    "WHERE inhrelid = to_regclass(%s)",
-    "SELECT 'index ' || relname || ' is not valid' FROM pg_index JOIN pg_class ON "
-    "pg_class.oid = indexrelid WHERE indrelid = to_regclass(%s) "
-    "AND NOT (indisvalid AND indisready AND indislive)",
-)
-_POSTGRESQL_TRIGGERS = (
-    "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal"
-)
+# One statement: an admin page asks for all of it. What is no line yet is a kind or a trigger.
+_POSTGRESQL_FOREIGN = f"""
+SELECT relname, 0, 'kind', relkind::text FROM pg_class WHERE oid IN {_PAIR}
+UNION ALL
+SELECT relname, 1, 'line', 'row-level security on ' || relname FROM pg_class
+WHERE oid IN {_PAIR} AND (relrowsecurity OR relforcerowsecurity)
+UNION ALL
+SELECT relname, 2, 'line', 'rule ' || rulename || ' on ' || relname
+FROM pg_rewrite JOIN pg_class ON pg_class.oid = ev_class
+WHERE ev_class IN {_PAIR} AND rulename <> '_RETURN'
+UNION ALL
+SELECT relname, 3, 'line', 'child table ' || inhrelid::regclass
+FROM pg_inherits JOIN pg_class ON pg_class.oid = inhparent WHERE inhparent IN {_PAIR}
+UNION ALL
+SELECT relname, 4, 'line', 'parent table ' || inhparent::regclass
+FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN {_PAIR}
+UNION ALL
+SELECT t.relname, 5, 'line', 'index ' || i.relname || ' is not valid'
+FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
+WHERE indrelid IN {_PAIR} AND NOT (indisvalid AND indisready AND indislive)
+UNION ALL
+SELECT relname, 6, 'trigger', tgname::text
+FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+WHERE tgrelid IN {_PAIR} AND NOT tgisinternal
+"""
 # A server prefers what fits the types of its arguments exactly, wherever it stands. Its own = and
 # count() take a varchar or a bytea as something else, so that somebody's = (varchar, varchar) in
 # `public` answers every query by name instead of the server's.
@@ -71,10 +81,9 @@ _COLLATE = re.compile(r"\bCOLLATE\b", re.IGNORECASE)
 
 def foreign(connection: BaseDatabaseWrapper, ours: Collection[str]) -> list[str]:
     """Return what makes the tables answer otherwise than they are written; `ours` are triggers."""
-    postgresql = connection.vendor == "postgresql"
-    look = _foreign_postgresql if postgresql else _foreign_sqlite
-    found = [line for table in TABLES for line in look(connection, table, ours)]
-    return [*found, *_shadows(connection)] if postgresql else found
+    if connection.vendor == "postgresql":
+        return [*_foreign_postgresql(connection, ours), *_shadows(connection)]
+    return [line for table in TABLES for line in _foreign_sqlite(connection, table, ours)]
 
 
 def differences(
@@ -82,20 +91,17 @@ def differences(
 ) -> tuple[list[str], list[str]]:
     """Return the lines of `wanted` that are missing, and the columns that are there otherwise."""
     look = _shape_postgresql if connection.vendor == "postgresql" else _shape_sqlite
+    there = set(look(connection))
+    columns = {(table, line.split(" ", 1)[0]): line for table, line in there}
     missing, altered = [], []
-    for table in TABLES:
-        there = set(look(connection, table))
-        names = {line.split(" ", 1)[0]: line for line in there}
-        for line in (
-            line.removeprefix(f"{table} ") for line in wanted if line.startswith(f"{table} ")
-        ):
-            if line in there:
-                continue
-            column = names.get(line.split(" ", 1)[0])
-            if column is None or line.startswith(("PRIMARY", "FOREIGN")):
-                missing.append(f"{table}: {line}")
-            else:
-                altered.append(f"{table}: {column}, not {line}")
+    for table, line in (each.split(" ", 1) for each in wanted):
+        if (table, line) in there:
+            continue
+        column = columns.get((table, line.split(" ", 1)[0]))
+        if column is None or line.startswith(("PRIMARY", "FOREIGN")):
+            missing.append(f"{table}: {line}")
+        else:
+            altered.append(f"{table}: {column}, not {line}")
     return missing, altered
 
 
@@ -105,25 +111,18 @@ def _all(connection: BaseDatabaseWrapper, statement: str, parameters: list[Any])
         return list(cursor.fetchall())
 
 
-def _shape_postgresql(connection: BaseDatabaseWrapper, table: str) -> list[str]:
-    name = connection.ops.quote_name(table)
-    return [row[0] for row in _all(connection, _POSTGRESQL_SHAPE, [name, name])]
+def _shape_postgresql(connection: BaseDatabaseWrapper) -> Iterator[tuple[str, str]]:
+    yield from _all(connection, _POSTGRESQL_SHAPE, [])
 
 
-def _foreign_postgresql(
-    connection: BaseDatabaseWrapper, table: str, ours: Collection[str]
-) -> Iterator[str]:
-    name = [connection.ops.quote_name(table)]
-    for (kind,) in _all(
-        connection, "SELECT relkind::text FROM pg_class WHERE oid = to_regclass(%s)", name
-    ):
-        if kind != "r":
-            yield f"{table} is {_KINDS.get(kind, 'no table')}"
-    for statement in _POSTGRESQL_FOREIGN:
-        yield from sorted(row[0] for row in _all(connection, statement, name))
-    for (trigger,) in sorted(_all(connection, _POSTGRESQL_TRIGGERS, name)):
-        if trigger not in ours:
-            yield f"trigger {trigger} on {table}"
+def _foreign_postgresql(connection: BaseDatabaseWrapper, ours: Collection[str]) -> Iterator[str]:
+    for table, _place, what, text in sorted(_all(connection, _POSTGRESQL_FOREIGN, [])):
+        if what == "line":
+            yield text
+        elif what == "kind" and text != "r":
+            yield f"{table} is {_KINDS.get(text, 'no table')}"
+        elif what == "trigger" and text not in ours:
+            yield f"trigger {text} on {table}"
 
 
 def _shadows(connection: BaseDatabaseWrapper) -> Iterator[str]:
@@ -145,18 +144,17 @@ def _shadows(connection: BaseDatabaseWrapper) -> Iterator[str]:
         yield from sorted(row[0] for row in _all(connection, filled, []))
 
 
-def _shape_sqlite(connection: BaseDatabaseWrapper, table: str) -> Iterator[str]:
-    columns = _all(connection, "SELECT * FROM pragma_table_xinfo(%s)", [table])
-    keys = []
-    for _place, name, kind, not_null, _default, key, hidden in columns:
-        yield (
-            f"{name} {kind.upper()}{' NOT NULL' if not_null else ''}"
-            f"{' GENERATED' if hidden else ''}"
-        )
-        keys += [name] if key else []
-    yield f"PRIMARY KEY ({', '.join(keys)})"
-    for row in _all(connection, "SELECT * FROM pragma_foreign_key_list(%s)", [table]):
-        yield f"FOREIGN KEY ({row[3]}) REFERENCES {row[2]}({row[4]})"
+def _shape_sqlite(connection: BaseDatabaseWrapper) -> Iterator[tuple[str, str]]:
+    for table in TABLES:
+        columns = _all(connection, "SELECT * FROM pragma_table_xinfo(%s)", [table])
+        keys = []
+        for _place, name, kind, not_null, _default, key, hidden in columns:
+            generated = " GENERATED" if hidden else ""
+            yield table, f"{name} {kind.upper()}{' NOT NULL' if not_null else ''}{generated}"
+            keys += [name] if key else []
+        yield table, f"PRIMARY KEY ({', '.join(keys)})"
+        for row in _all(connection, "SELECT * FROM pragma_foreign_key_list(%s)", [table]):
+            yield table, f"FOREIGN KEY ({row[3]}) REFERENCES {row[2]}({row[4]})"
 
 
 def _foreign_sqlite(
