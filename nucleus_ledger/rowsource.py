@@ -1,4 +1,4 @@
-"""Reads streams and entries for verification: heads in one statement, rows in bounded windows.
+"""Reads streams and entries for verification: heads in two statements, rows in bounded windows.
 
 History is append-only, so the entries below a length once read are a stable prefix: no long
 transaction is needed, and writers are not waited for.
@@ -34,14 +34,19 @@ _WINDOW_ROWS = 500
 _FIRST_WINDOW = 16
 BEYOND_ALL = (1 << 63) - 1
 
-# One snapshot for the length and for what stands behind it: a live append cannot come between.
-# MAX is one step in the index; for an EXISTS of all behind the length PostgreSQL reads the table.
+# One snapshot for the length and for what comes after it: a live append cannot come between.
+# MAX is one step in the index; for an EXISTS of all after the length PostgreSQL reads the table.
 _HEADS = """
 SELECT s.id, s.name, s.ledger, s.length, s.head_hash, s.head_timestamp,
   (SELECT MAX(e.sequence) FROM nucleus_ledger_entry e WHERE e.stream_id = s.id) >= s.length
-  OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL),
-  (SELECT COUNT(*) FROM nucleus_ledger_stream other WHERE other.name = s.name)
+  OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL)
 FROM nucleus_ledger_stream s
+"""
+# Apart from the heads: without its unique index a look-up for each row would read the table each.
+_REPEATED_NAMES = """
+SELECT s.name, COUNT(*) FROM nucleus_ledger_stream s
+WHERE s.name IN (SELECT s.name FROM nucleus_ledger_stream s {condition})
+GROUP BY s.name HAVING COUNT(*) > 1
 """
 _FROM = "FROM nucleus_ledger_entry WHERE stream_id = %s"
 _SELECT = {
@@ -92,8 +97,10 @@ def read_heads(
     with connection.cursor() as cursor, _any_text(connection):
         cursor.execute(_HEADS + condition, parameters)
         rows = cursor.fetchall()
+        cursor.execute(_REPEATED_NAMES.format(condition=condition), parameters)
+        repeated = dict(cursor.fetchall())
     streams = []
-    for stream_id, name, ledger, length, head_hash, head_timestamp, beyond, rows_of_name in rows:
+    for stream_id, name, ledger, length, head_hash, head_timestamp, beyond in rows:
         head = Head(
             _name(name),
             ledger,
@@ -101,7 +108,7 @@ def read_heads(
             _hex_or_what(head_hash),
             head_timestamp,
             bool(beyond),
-            max(rows_of_name, 1),
+            repeated.get(name, 1),
         )
         known = type(stream_id) is int and abs(stream_id) <= BEYOND_ALL
         streams.append(StoredStream(stream_id if known else None, head))
