@@ -35,7 +35,7 @@ def reliable_runs(
     """Return the runs over all streams whose result another process may rely on, newest first.
 
     They ended well within `max_age`, not in the future, and were stored by this site for this very
-    ledger. That nothing was changed since is not said.
+    ledger. That nothing was changed since is not said. A run over no stream is of no ledger.
     """
     model = apps.get_model("nucleus_ledger", "Verification")
     found = model._base_manager.using(using).filter(
@@ -45,7 +45,7 @@ def reliable_runs(
         finished_at__gt=now - max_age,
         finished_at__lte=now + conf.clock_skew,
     )
-    runs = [run for run in found.order_by("-pk")[:_LOOKED_AT] if run.scope is None]
+    runs = [run for run in found.order_by("-pk")[:_LOOKED_AT] if run.scope is None and run.streams]
     return genuine_runs(using, runs)
 
 

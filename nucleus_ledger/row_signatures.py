@@ -8,6 +8,7 @@ write the table can put an older one back (see docs/threat-model.md).
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -36,6 +37,14 @@ _STATUS = (
     "run", "base_length", "base_hash", "evidence_size", "evidence_root",
 )  # fmt: skip
 _RUN_SALT, _STATUS_SALT = "nucleus_ledger.verification", "nucleus_ledger.streamstatus"
+# Of the oldest streams with entries: a stream may be made long before it gets its first one.
+_FIRST_ENTRIES = """
+SELECT e.hash FROM (
+  SELECT id FROM nucleus_ledger_stream WHERE length > 0 ORDER BY id LIMIT 20
+) s
+JOIN nucleus_ledger_entry e ON e.stream_id = s.id AND e.sequence = 0
+ORDER BY e.stream_id
+"""
 
 
 class _Seal:
@@ -43,7 +52,7 @@ class _Seal:
 
     def __init__(self, using: str, salt: str) -> None:
         secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-        self._keys = [salted_hmac(salt, "", each, algorithm="sha256").digest() for each in secrets]
+        self._keys = [_key(salt, each) for each in secrets]
         # What was stored under a former id still holds.
         ledger = conf.ledger_of(using)
         self._ledgers = [ledger, *conf.ledgers_of(using) - {ledger}]
@@ -61,15 +70,30 @@ class _Seal:
         )
 
 
+@lru_cache(maxsize=16)
+def _key(salt: str, secret: str | bytes) -> bytes:
+    return salted_hmac(salt, "", secret, algorithm="sha256").digest()
+
+
 def sign_run(using: str, run: Verification) -> None:
     """Sign a run that is about to be saved; requires its key and its final values."""
-    run.signature = _Seal(using, _RUN_SALT).sign([first_entry(using), *_values(run, _RUN)])
+    first = next(iter(first_entries(using)), None)
+    run.signature = _Seal(using, _RUN_SALT).sign([first, *_values(run, _RUN)])
 
 
 def genuine_runs(using: str, runs: Iterable[Verification]) -> list[Verification]:
-    """Return those of the finished runs that were stored by this site, for this very ledger."""
-    first, seal = first_entry(using), _Seal(using, _RUN_SALT)
-    return [run for run in runs if seal.holds([first, *_values(run, _RUN)], run.signature)]
+    """Return those of the finished runs that were stored by this site, for this very ledger.
+
+    A run over no stream at all is of any ledger: it says nothing of one.
+    """
+    firsts, seal = first_entries(using), _Seal(using, _RUN_SALT)
+
+    def holds(run: Verification) -> bool:
+        values = _values(run, _RUN)
+        possible = firsts if firsts and run.streams else [*firsts, None]
+        return any(seal.holds([first, *values], run.signature) for first in possible)
+
+    return [run for run in runs if holds(run)]
 
 
 def sign_statuses(using: str, statuses: Iterable[StreamStatus]) -> None:
@@ -100,14 +124,14 @@ def changed_statuses(using: str) -> list[int]:
     return [row[0] for row in rows if type(row[0]) is int and not seal.holds(row[:-1], row[-1])]
 
 
-def first_entry(using: str) -> str | None:
-    """Return the hash of a ledger's first entry, which tells it from other ledgers of its id."""
+def first_entries(using: str) -> list[str]:
+    """Return the hashes of the first entries of a ledger's oldest streams, oldest first.
+
+    Each of them tells the ledger from others of its id.
+    """
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT hash FROM nucleus_ledger_entry WHERE sequence = 0 ORDER BY stream_id LIMIT 1"
-        )
-        row = cursor.fetchone()
-    return shown(row[0]) if row else None
+        cursor.execute(_FIRST_ENTRIES)
+        return [shown(row[0]) for row in cursor.fetchall()]
 
 
 def _values(row: Any, names: Sequence[str]) -> list[Any]:

@@ -326,3 +326,19 @@ def test_what_cannot_be_read_of_a_status_or_a_run_is_none(
                     assert page.status_code == 200, case
                 call_command("ledger_status", database=ledger)
                 transaction.set_rollback(True, using=ledger)
+
+
+def test_runs_stay_what_they_are_when_an_older_stream_gets_its_first_entry(ledger_db: str) -> None:
+    for name in ("early", "late"):
+        Stream(name=name).save(using=ledger_db)
+    Entry.objects.using(ledger_db).append("late", {})
+    run = startup_run(ledger_db)
+    Entry.objects.using(ledger_db).append("early", {})
+    assert row_signatures.genuine_runs(ledger_db, [run]) == [run]
+
+
+def test_runs_over_an_empty_ledger_stay_what_they_are_and_are_not_relied_on(ledger_db: str) -> None:
+    run = startup_run(ledger_db)
+    Entry.objects.using(ledger_db).append("first", {})
+    assert row_signatures.genuine_runs(ledger_db, [run]) == [run]
+    assert not relied(ledger_db)
