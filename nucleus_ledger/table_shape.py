@@ -76,6 +76,13 @@ _POSTGRESQL_SHADOWS = (
 )
 _NARROW = ("varchar", "bytea")
 _OURS = (*_NARROW, "text", "int8", "int4", "jsonb")
+# Temporary ones too: the connection that looks sees them before all others.
+_SQLITE_OBJECTS = """
+SELECT lower(tbl_name), 0, type, name, sql FROM sqlite_master WHERE lower(tbl_name) IN (%s, %s)
+UNION ALL
+SELECT lower(tbl_name), 1, type, name, sql FROM sqlite_temp_master
+WHERE lower(tbl_name) IN (%s, %s)
+"""
 _COLLATE = re.compile(r"\bCOLLATE\b", re.IGNORECASE)
 
 
@@ -83,7 +90,7 @@ def foreign(connection: BaseDatabaseWrapper, ours: Collection[str]) -> list[str]
     """Return what makes the tables answer otherwise than they are written; `ours` are triggers."""
     if connection.vendor == "postgresql":
         return [*_foreign_postgresql(connection, ours), *_shadows(connection)]
-    return [line for table in TABLES for line in _foreign_sqlite(connection, table, ours)]
+    return list(_foreign_sqlite(connection, ours))
 
 
 def differences(
@@ -157,29 +164,16 @@ def _shape_sqlite(connection: BaseDatabaseWrapper) -> Iterator[tuple[str, str]]:
             yield table, f"FOREIGN KEY ({row[3]}) REFERENCES {row[2]}({row[4]})"
 
 
-def _foreign_sqlite(
-    connection: BaseDatabaseWrapper, table: str, ours: Collection[str]
-) -> Iterator[str]:
-    # Temporary ones too: they stand for the connection that looks, and come before all others.
-    for schema in ("sqlite_master", "sqlite_temp_master"):
-        found = _all(
-            connection,
-            f"SELECT type, name, tbl_name FROM {schema} WHERE lower(tbl_name) = %s",
-            [table],
-        )
-        for kind, name, _table in sorted(found):
-            if kind == "view":
-                yield f"{table} is a view"
-            elif kind == "table" and schema == "sqlite_temp_master":
-                yield f"{table} is a temporary table"
-            elif kind == "trigger" and name not in ours:
-                yield f"trigger {name} on {table}"
-    # No pragma tells the collation of a column: only the table's own text does, and the released
-    # ones do not hold that word.
-    for (text,) in _all(
-        connection,
-        "SELECT sql FROM sqlite_master WHERE type = 'table' AND lower(name) = %s",
-        [table],
-    ):
-        if _COLLATE.search(str(text)):
+def _foreign_sqlite(connection: BaseDatabaseWrapper, ours: Collection[str]) -> Iterator[str]:
+    rows = _all(connection, _SQLITE_OBJECTS, [*TABLES, *TABLES])
+    for table, temporary, kind, name, text in sorted(rows, key=lambda row: row[:4]):
+        if kind == "view":
+            yield f"{table} is a view"
+        elif kind == "table" and temporary:
+            yield f"{table} is a temporary table"
+        elif kind == "trigger" and name not in ours:
+            yield f"trigger {name} on {table}"
+        # No pragma tells the collation of a column: only the table's own text does, and the
+        # released ones do not hold that word.
+        elif kind == "table" and _COLLATE.search(str(text)):
             yield f"a collation in {table}"
