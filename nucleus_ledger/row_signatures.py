@@ -39,11 +39,10 @@ _STATUS = (
 _RUN_SALT, _STATUS_SALT = "nucleus_ledger.verification", "nucleus_ledger.streamstatus"
 # Of the oldest streams with entries: a stream may be made long before it gets its first one.
 _FIRST_ENTRIES = """
-SELECT e.hash FROM (
+SELECT e.stream_id, e.hash FROM (
   SELECT id FROM nucleus_ledger_stream WHERE length > 0 ORDER BY id LIMIT 20
 ) s
 JOIN nucleus_ledger_entry e ON e.stream_id = s.id AND e.sequence = 0
-ORDER BY e.stream_id
 """
 
 
@@ -131,7 +130,8 @@ def first_entries(using: str) -> list[str]:
     """
     with connections[using].cursor() as cursor:
         cursor.execute(_FIRST_ENTRIES)
-        return [shown(row[0]) for row in cursor.fetchall()]
+        rows = sorted(cursor.fetchall(), key=lambda row: row[0])
+    return [shown(row[1]) for row in rows]
 
 
 def _values(row: Any, names: Sequence[str]) -> list[Any]:
