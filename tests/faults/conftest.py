@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_RECORDER] = Recorder()
     if _asked(config) and config.getoption("numprocesses", None):
-        raise pytest.UsageError(f"{OPTION} needs one process: leave -n out")
+        raise pytest.UsageError(f"{OPTION} needs one process: add -n 0")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-COMMAND = "pytest tests/faults --write-reliability"
+COMMAND = "pytest -n 0 tests/faults --write-reliability"
 HEADINGS = {
     "kills": "Processes killed with SIGKILL",
     "servers": "Servers",
