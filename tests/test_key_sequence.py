@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from threading import Thread
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 
 from nucleus_ledger.errors import Database
 from nucleus_ledger.models import Entry, Stream
@@ -67,6 +68,34 @@ def test_an_existing_name_is_still_what_it_is(ledger_db: str) -> None:
     saved(ledger_db)
     with pytest.raises(Exception, match="a stream named 'new' exists"):
         saved(ledger_db)
+
+
+def test_an_existing_name_is_no_clash_while_others_make_streams(ledger_db_committed: str) -> None:
+    """Another session makes a stream between the refused insert and the look at the sequence."""
+    alias = ledger_db_committed
+    saved(alias)
+
+    def make_another() -> None:
+        try:
+            Stream(name="other").save(using=alias)
+        finally:
+            connections[alias].close()
+
+    def another(execute: Any, sql: str, *rest: Any) -> Any:
+        result = execute(sql, *rest)
+        if alias == "postgres" and sql.startswith("INSERT INTO nucleus_ledger_stream"):
+            thread = Thread(target=make_another)
+            thread.start()
+            thread.join()
+        return result
+
+    with (
+        connections[alias].execute_wrapper(another),
+        pytest.raises(IntegrityError, match="a stream named 'new' exists"),
+    ):
+        saved(alias)
+    # SQLite has one writer at a time.
+    assert Stream.objects.using(alias).filter(name="other").exists() == (alias == "postgres")
 
 
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
