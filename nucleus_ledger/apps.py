@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db import DEFAULT_DB_ALIAS, connections, router
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -21,7 +21,15 @@ class NucleusLedgerConfig(AppConfig):
         from nucleus_ledger.testing import checks as test_checks  # noqa: F401
 
         processes.watch()
+        pre_migrate.connect(keep_entries, sender=self, dispatch_uid="nucleus_ledger.entries")
         post_migrate.connect(mend_guards, sender=self, dispatch_uid="nucleus_ledger.guards")
+
+
+def keep_entries(using: str = DEFAULT_DB_ALIAS, plan: Any = (), **_kwargs: Any) -> None:
+    """Refuse to undo the ledger before the tables that refer to it are deleted."""
+    from nucleus_ledger.operations import refuse_plan
+
+    refuse_plan(plan, using)
 
 
 def mend_guards(using: str = DEFAULT_DB_ALIAS, **_kwargs: Any) -> None:

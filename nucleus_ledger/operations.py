@@ -4,16 +4,19 @@ keeps a ledger from being deleted."""
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
-from django.db import router
+from django.db import connections, router
 from django.db.migrations.operations.base import Operation
 
 from nucleus_ledger import guards
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.migration import Migration
     from django.db.migrations.state import ProjectState
 
 
@@ -121,9 +124,10 @@ _LEDGERS = (
 class KeepEntries(Operation):
     """Refuse to undo a migration while there are entries, which undoing it leads to deleting.
 
-    Stands last in a migration, so that it comes first when one is undone, and nothing is undone
-    yet when it refuses. The environment variable `NUCLEUS_LEDGER_DESTROY`, holding the ids of the
-    ledgers that are there, lets it go.
+    Stands last in a migration, so that it comes first when one is undone, and nothing of the
+    ledger is undone yet when it refuses. What depends on the ledger is undone even before it:
+    `refuse_plan` looks before that. The environment variable `NUCLEUS_LEDGER_DESTROY`, holding
+    the ids of the ledgers that are there, lets it go.
     """
 
     reversible = True
@@ -148,30 +152,8 @@ class KeepEntries(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        connection = schema_editor.connection
-        if schema_editor.collect_sql:  # sqlmigrate only prints
-            return
-        with connection.cursor() as cursor:
-            if "nucleus_ledger_entry" not in connection.introspection.table_names(cursor):
-                return
-            cursor.execute(_ENTRIES)
-            if cursor.fetchone() is None:
-                return
-            cursor.execute(_LEDGERS)
-            ledgers = {name: (streams, entries) for name, streams, entries in cursor.fetchall()}
-        named = ",".join(ledgers) or "?"
-        if os.environ.get(DESTROY) == named:
-            return
-        there = "; ".join(
-            f"{entries} entries in {streams} streams of {name!r}"
-            for name, (streams, entries) in ledgers.items()
-        )
-        raise CommandError(
-            f"undoing the migrations of nucleus_ledger deletes the ledger in database "
-            f"{connection.alias!r} for good: {there or 'entries without a stream'}. Nothing was "
-            "undone. Export it first: `manage.py export_ledger FILE`. To delete it all the same, "
-            f"name it for this one command: {DESTROY}={named!r} manage.py migrate …"
-        )
+        if not schema_editor.collect_sql:  # sqlmigrate only prints
+            _refuse_to_delete(schema_editor.connection)
 
     def describe(self) -> str:
         return "Refuse to be undone while there are entries"
@@ -179,3 +161,43 @@ class KeepEntries(Operation):
     @property
     def migration_name_fragment(self) -> str:
         return "keep_entries"
+
+
+def refuse_plan(plan: list[tuple[Migration, bool]], using: str) -> None:
+    """Refuse a plan of `migrate` that undoes the ledger, before anything of it is done.
+
+    A site's own tables may refer to entries; Django undoes their migrations, and so deletes them,
+    first. `--fake` deletes nothing.
+    """
+    undone = any(
+        isinstance(operation, KeepEntries)
+        for migration, backwards in plan
+        if backwards
+        for operation in migration.operations
+    )
+    if undone and "--fake" not in sys.argv:
+        _refuse_to_delete(connections[using])
+
+
+def _refuse_to_delete(connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        if "nucleus_ledger_entry" not in connection.introspection.table_names(cursor):
+            return
+        cursor.execute(_ENTRIES)
+        if cursor.fetchone() is None:
+            return
+        cursor.execute(_LEDGERS)
+        ledgers = {name: (streams, entries) for name, streams, entries in cursor.fetchall()}
+    named = ",".join(ledgers) or "?"
+    if os.environ.get(DESTROY) == named:
+        return
+    there = "; ".join(
+        f"{entries} entries in {streams} streams of {name!r}"
+        for name, (streams, entries) in ledgers.items()
+    )
+    raise CommandError(
+        f"undoing the migrations of nucleus_ledger deletes the ledger in database "
+        f"{connection.alias!r} for good: {there or 'entries without a stream'}. Nothing of it was "
+        "undone. Export it first: `manage.py export_ledger FILE`. To delete it all the same, "
+        f"name it for this one command: {DESTROY}={named!r} manage.py migrate …"
+    )

@@ -14,6 +14,30 @@ from tests.processes import Site, lines_of
 
 NAMES = sorted(file.stem for file in Path(nucleus_ledger.migrations.__path__[0]).glob("0*.py"))
 
+# An app of the site whose rows refer to entries, so that its migration depends on the ledger's.
+CLAIMS = {
+    "claims_settings.py": "from project.settings import *\nINSTALLED_APPS += ['claims']\n",
+    "claims/__init__.py": "",
+    "claims/models.py": """
+from django.db import models
+class Claim(models.Model):
+    entry = models.ForeignKey("nucleus_ledger.Entry", models.PROTECT, related_name="+")
+""",
+    "claims/migrations/__init__.py": "",
+    "claims/migrations/0001_initial.py": """
+from django.db import migrations, models
+class Migration(migrations.Migration):
+    dependencies = [("nucleus_ledger", "0005_signed_rows")]
+    operations = [
+        migrations.CreateModel("Claim", [
+            ("id", models.BigAutoField(primary_key=True)),
+            ("entry", models.ForeignKey(
+                "nucleus_ledger.Entry", models.PROTECT, related_name="+")),
+        ]),
+    ]
+""",
+}
+
 
 @pytest.fixture
 def used(site: Site) -> Site:
@@ -33,6 +57,27 @@ def test_a_ledger_with_entries_is_kept(used: Site, target: str) -> None:
     report = used.report("--strict-guards")
     assert (report["exit_code"], report["entries"]) == (0, 2)
     assert "[ ]" not in used.manage("showmigrations", "nucleus_ledger").stdout
+
+
+def test_an_app_that_refers_to_entries_is_kept_too(used: Site, tmp_path: Path) -> None:
+    """Django undoes first what depends on the ledger's migrations: the site's own tables."""
+    for name, text in CLAIMS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(text)
+    site = replace(
+        used,
+        environment={"DJANGO_SETTINGS_MODULE": "claims_settings", "PYTHONPATH": str(tmp_path)},
+    )
+    assert site.manage("migrate").returncode == 0
+    claim = "from claims.models import Claim\n"
+    site.python(claim + "Claim.objects.create(entry=Entry.objects.first())")
+    done = site.manage("migrate", "nucleus_ledger", "zero")
+    assert done.returncode == 1
+    assert "Unapplying" not in done.stdout
+    site.python(claim + "assert Claim.objects.count() == 1")
+    assert site.report("--strict-guards")["exit_code"] == 0
+    # What the site undoes of its own is its own affair.
+    assert site.manage("migrate", "claims", "zero").returncode == 0
 
 
 @pytest.mark.parametrize("named", ["1", "another-ledger"])
