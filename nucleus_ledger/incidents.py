@@ -85,7 +85,8 @@ def _tampered_part(report: Report, stream: str) -> StreamReport:
     for part in report.streams:
         if part.key is None:
             raise IntegrityFailed(
-                f"entries of {stream!r} stand there without their stream's row: put the row back "
-                "from a backup first, since an acknowledgement is bound to it"
+                f"stream {stream!r} has no row, and an acknowledgement is bound to it: put the row "
+                "back from a backup first. Where the whole stream is gone for good, `manage.py "
+                "checkpoint_ledger --accept-restore REASON` puts that on record"
             )
     return next(part for part in report.streams if part.findings_total)

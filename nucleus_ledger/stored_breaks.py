@@ -291,8 +291,13 @@ def _message(report: StreamReport, known: Known, transition: Transition) -> str:
     why = _WHY.get(transition.why) or _needed(known.evidence)
     word = "broken" if known.result == "tampered" else "broken, which was acknowledged"
     message = f"stream {report.name!r}: verification {known.run} found it {word}; {why}"
-    if known.result == "acknowledged":
+    if known.result == "acknowledged" or report.name == LOG:
         return message
+    if report.key is None:  # an acknowledgement is bound to the stream's row
+        return (
+            f"{message}. Or, where the stream is gone for good: manage.py checkpoint_ledger "
+            "--accept-restore REASON, and verify again"
+        )
     return f"{message}. Or put it on record: manage.py acknowledge_findings"
 
 

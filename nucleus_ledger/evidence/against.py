@@ -97,6 +97,7 @@ def newest(using: str, *, whole: bool = False) -> Evidence | None:
             each for each in sinks.readable(conf.origin_of(using)) if each.name == anchor.sink
         ]
         given = Given(anchor.sink, note.parse(anchor.note), checkpoint_of(anchor.note), sink)
+        evidence.warnings += [f"{each}. Read from the sink instead" for each in evidence.errors]
         evidence.errors.clear()
         _follow(using, evidence, [given], sink)
     elif whole:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
-from nucleus_ledger import startup, stepping
+from nucleus_ledger import guards, startup, stepping
 from nucleus_ledger.evidence import making
 from nucleus_ledger.models import Entry
 from tests import attacker
@@ -224,3 +224,13 @@ def test_options_that_contradict_each_other(site: SigningSite, options: dict[str
 def test_the_witnesses_of_the_settings_count(site: SigningSite, url: str) -> None:
     site.make(init=True, witnesses=[url])
     assert run(site, min_assurance="witnessed")[0] == 0
+
+
+def test_copies_that_lead_nowhere_are_told_beside_what_the_sink_says(site: SigningSite) -> None:
+    site.make(init=True)
+    guards.remove(connections[site.alias])
+    sql(site.alias, "DELETE FROM nucleus_ledger_recordedhead")
+    code, report, _said = run(site, strict_guards=False)
+    assert (code, report["assurance"]) == (0, "checkpoint")
+    (told,) = [each for each in report["warnings"] if "copies do not lead to" in each]
+    assert told.endswith("Read from the sink instead")

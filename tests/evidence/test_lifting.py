@@ -255,6 +255,8 @@ def test_a_deleted_stream_is_not_forgotten_by_a_plain_run(site: SigningSite, how
             run = steps(site)
             assert (run.result, run.findings_total) == ("tampered", 1)
             said = run.warnings
+            assert any("--accept-restore" in each for each in said)
+            assert not any("acknowledge_findings" in each for each in said)
         else:
             for mode in ("full", "incremental"):
                 plain = verify(site, mode=mode)
