@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nucleus_ledger.rowsource import StoredStream
 
 WAY_OUT = "docs/operations.md, A clock that was fast"
+SIGNERS_WAY_OUT = "docs/operations.md, A signer's clock that was fast"
 _HOUR, _DAY = 3_600_000, 86_400_000
 _NAMED, _NAME = 5, 200  # streams that a text names, and characters of each name
 
@@ -39,10 +40,14 @@ class HeadAhead:
 
     @property
     def ahead(self) -> str:
-        for unit, size in (("d", _DAY), ("h", _HOUR)):
-            if self.by >= size:
-                return f"{self.by // size} {unit} ahead of now"
-        return f"{self.by // 60_000} min ahead of now"
+        return _span(self.by)
+
+
+def _span(by: int) -> str:
+    for unit, size in (("d", _DAY), ("h", _HOUR)):
+        if by >= size:
+            return f"{by // size} {unit} ahead of now"
+    return f"{by // 60_000} min ahead of now"
 
 
 def ahead(stream: Any, timestamp: Any) -> HeadAhead | None:
@@ -52,6 +57,17 @@ def ahead(stream: Any, timestamp: Any) -> HeadAhead | None:
         return None
     by = timestamp - time.time_ns() // 1_000_000
     return HeadAhead(str(stream), timestamp, by) if by > skew else None
+
+
+def checkpoint_ahead(size: int, timestamp: int) -> str | None:
+    """Return the warning of a newest checkpoint that is dated ahead of now, as heads may be."""
+    found = ahead(f"checkpoint {size}", timestamp)
+    if found is None:
+        return None
+    return (
+        f"checkpoint {size} is dated {moment(timestamp)}, {found.ahead}: until then every later "
+        f"checkpoint carries that time, and --newer-than is not met ({SIGNERS_WAY_OUT})"
+    )
 
 
 def streams_ahead(using: str, most: int = _NAMED + 1) -> list[HeadAhead]:

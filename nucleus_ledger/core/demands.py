@@ -88,7 +88,10 @@ def _age(demands: Demands, held: Held, now: int, slack: int) -> list[str]:
     if held.made is None:
         return ["no checkpoint was found to be new enough: the ledger was held against none"]
     if held.made > now + slack:
-        return [f"the newest checkpoint is dated ahead of now, {moment(held.made)}: it has no age"]
+        return [
+            f"the newest checkpoint is dated ahead of now, {moment(held.made)}: it has no age "
+            "(docs/operations.md, A signer's clock that was fast)"
+        ]
     if now - held.made > most / timedelta(milliseconds=1):
         return [f"the newest checkpoint is of {moment(held.made)}, which is longer ago than {most}"]
     return []

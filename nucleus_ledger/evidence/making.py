@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, connections, transaction
 
-from nucleus_ledger import appending, rowsource
+from nucleus_ledger import appending, clocks, rowsource
 from nucleus_ledger.conf import KEYS, RESTORES, conf
 from nucleus_ledger.core import signing
 from nucleus_ledger.core.checkpoint import Checkpoint
@@ -83,6 +83,9 @@ def make(
     if accept_restore is not None:
         _record_restore(using, before.log.size, accept_restore, by)
     started = datetime.now(UTC)
+    if before.manifest:
+        ahead = clocks.checkpoint_ahead(before.log.size, before.manifest.milliseconds)
+        made.warnings += [ahead] if ahead else []
     streams = rowsource.read_heads(connections[using])
     following = (
         compare(using, before, streams)

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import stat
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from nucleus_ledger.errors import (
     LedgerError,
     SinkFailed,
 )
-from nucleus_ledger.evidence import signers, sinks, stored
+from nucleus_ledger.evidence import making, signers, sinks, stored
 from nucleus_ledger.models import Checkpoint, Entry, HashTile, RecordedHead, Stream
 from tests import attacker
 from tests.evidence.signing_site import ORIGIN, SigningSite
@@ -306,6 +307,29 @@ def test_an_older_database_and_an_honest_restore(site: SigningSite) -> None:
     assert site.verify(site.kept(), site.folder / "first.txt").result == "intact"
     with pytest.raises(InvalidData, match="nothing to accept"):
         site.make(accept_restore="once more")
+
+
+def test_a_signers_clock_that_was_fast_is_told_by_every_later_checkpoint(
+    site: SigningSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.make(init=True)
+    append(site.alias, "a", 1)
+
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Fast:
+            moment = super().now(tz) + timedelta(days=365)
+            return cls.fromtimestamp(moment.timestamp(), tz)
+
+    with monkeypatch.context() as ahead:
+        ahead.setattr(making, "datetime", Fast)
+        assert site.make().warnings == []
+    append(site.alias, "a", 1)
+    for _ in range(2):  # the second has nothing to sign
+        (warning,) = site.make().warnings
+        assert "364 d ahead of now" in warning
+        assert "A signer's clock that was fast" in warning
+    assert site.verify(site.note()).result == "intact"
 
 
 def test_key_rotation_is_an_entry_and_both_keys_sign_meanwhile(site: SigningSite) -> None:
