@@ -29,7 +29,8 @@ def announce(report: Report, using: str) -> None:
 def place(finding: Finding) -> str:
     """Return in a few words what was found and where."""
     name = one_line(repr(finding.stream), _NAME)
-    return f"stream {name} at #{finding.sequence}: {finding.kind}"
+    where = "" if finding.sequence is None else f" at #{finding.sequence}"
+    return f"stream {name}{where}: {finding.kind}"
 
 
 def _in_words(report: Report) -> str:

@@ -11,6 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from nucleus_ledger import startup, stepping
+from nucleus_ledger.alarms import place
+from nucleus_ledger.core.chain import Finding
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.models import Entry
 from tests.tamper import lay_bare, sql
@@ -121,3 +123,8 @@ def test_the_message_is_bounded_and_of_one_line(
     assert len(message) < 1500
     assert "\n" not in message
     assert "\x1b" not in message
+
+
+def test_a_finding_without_a_sequence_is_of_its_stream() -> None:
+    finding = Finding("missing_stream", "s", None, None, (), None, None, "")
+    assert place(finding) == "stream 's': missing_stream"

@@ -116,3 +116,14 @@ checkpoints.make(init=True)
 print(Checkpoint.objects.using("second").count())
 """)
     assert done.stdout.split() == ["1"]
+
+
+@pytest.mark.parametrize(
+    "change", ["RENAME TO somewhere_else", "RENAME COLUMN head_timestamp TO something_else"]
+)
+def test_a_lost_table_or_column_stops_neither_check_nor_migrate(site: Site, change: str) -> None:
+    site.sql(f"ALTER TABLE nucleus_ledger_stream {change}")
+    for command in (("check", "--database", "default"), ("migrate",)):
+        done = site.manage(*command)
+        assert done.returncode == 0, done.stderr
+        assert "nucleus_ledger.W004" in done.stderr
