@@ -13,6 +13,7 @@ from nucleus_ledger.core.manifestlog import (
     Notes,
     mismatch,
 )
+from nucleus_ledger.core.moments import moment
 from nucleus_ledger.core.transition import CheckpointRef
 
 LOG = "nucleus.checkpoints"  # the name that findings about the log itself bear
@@ -58,6 +59,16 @@ class Evidence:
         """Return when the newest manifest was made, in ms since 1970; None where there is none."""
         newest = self.log.last if self.log else None
         return newest.milliseconds if newest else None
+
+    def warn_of_time(self, now: int) -> None:
+        """Warn of a newest checkpoint that is dated ahead of `now` (ms) by more than the slack."""
+        made = self.made()
+        if made is not None and made > now + self.slack:
+            self.warnings.append(
+                f"the newest checkpoint is dated ahead of now, {moment(made)}: the signer's clock "
+                "was fast, or the clock here is slow. Times of registration are those of the "
+                "signer's clock"
+            )
 
     def covers(self, needed: CheckpointRef) -> bool:
         """Whether the log of this evidence is the one, or goes on from the one, of a checkpoint."""

@@ -127,6 +127,7 @@ def _read_evidence(reader: Reader, header: Header, trust: Trust) -> Evidence:
     evidence.log = log
     evidence.notes = (str(signed), None)
     evidence.warnings.extend(log.notices)
+    evidence.warn_of_time(int(datetime.now(UTC).timestamp() * 1000))
     evidence.lines.append(f"checkpoint {said.size} of {said.origin}, signatures of {names}")
     _count_witnesses(signed, trust, evidence)
     return evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -205,6 +206,7 @@ def settle(using: str, evidence: Evidence, anchor: Anchor) -> bool:
     evidence.checkpoint = CheckpointRef(said.size, said.root.hex())
     evidence.root_at = partial(state.root_at, using, said.size, said.root)
     evidence.notes = (anchor.note, stored.note(using, said.size))
+    evidence.warn_of_time(int(time.time() * 1000))
     return True
 
 
@@ -303,6 +305,7 @@ def _follow(
     newest = max(given, key=lambda each: each.checkpoint.size)
     evidence.notes = (str(newest.note), stored.note(using, newest.checkpoint.size))
     evidence.warnings.extend(log.notices)
+    evidence.warn_of_time(int(time.time() * 1000))
 
 
 def _documents(

@@ -76,7 +76,7 @@ def _assured(report: Report) -> str:
     if report.assurance == "chain":
         return "assurance: chain (who can write everything could have rewritten it)"
     through = "each stream through its newest recorded length"
-    return f"assurance: {report.assurance} ({through}; what is behind rests on the chain)"
+    return f"assurance: {report.assurance} ({through}; entries after it rest on the chain alone)"
 
 
 def finding_lines(finding: Finding) -> Iterator[str]:

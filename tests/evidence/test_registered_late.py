@@ -211,6 +211,28 @@ def test_nothing_is_blocked(
     assert site.make().number is not None or not expected
 
 
+def test_a_checkpoint_that_is_dated_ahead_of_now_is_told(
+    site: SigningSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Notices say that entries were registered after its time, which has not come."""
+    told = "the newest checkpoint is dated ahead of now"
+
+    def said() -> list[bool]:
+        bundle = site.folder / "bundle.jsonl"
+        call_command("export_ledger", str(bundle), database=site.alias)
+        capsys.readouterr()
+        assert main([str(bundle), "--vkey", str(site.vkey)]) == 0
+        offline = capsys.readouterr().out
+        sinks = against.newest(site.alias)
+        assert sinks
+        reports = [site.verify(site.kept()).warnings, sinks.warnings, drive(site, 7).warnings]
+        return [told in offline, *(any(told in each for each in some) for some in reports)]
+
+    assert said() == [False] * 4
+    a_fast_signer(site)
+    assert said() == [True] * 4
+
+
 def test_strict_times_on_the_command_line(site: SigningSite) -> None:
     a_slow_host(site)
     options = {"against": [str(site.kept())], "database": site.alias, "stdout": io.StringIO()}
