@@ -182,7 +182,8 @@ def _status_after(
     transition, key = decide(known, outcome), run.pk
     if (standing := stream.standing) is not None:  # a break that an earlier run found
         hidden = standing.result == "tampered" and not (known and known.result == "tampered")
-        transition, key = Transition("tampered", hidden, "", standing.evidence), standing.run
+        transition = Transition("tampered", hidden, "", standing.evidence)
+        key = standing.run if standing.ordered else run.pk
     if not transition.stored:
         return None
     genuine = before if known and before and is_genuine(before) else None

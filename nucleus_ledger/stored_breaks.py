@@ -11,6 +11,7 @@ from django.db.models import Exists, Max, OuterRef
 
 from nucleus_ledger.core.against import LOG
 from nucleus_ledger.core.chain import Finding
+from nucleus_ledger.core.plain import MAX_SAFE_INTEGER
 from nucleus_ledger.core.report import StreamReport
 from nucleus_ledger.core.transition import (
     SOME,
@@ -67,16 +68,21 @@ def last_found(using: str) -> dict[str, int]:
 
 
 def as_known(status: StreamStatus | None) -> Known | None:
-    """Return what a status row says; of a row that somebody else wrote only that it is red."""
+    """Return what a status row says; of a row that somebody else wrote only that it is red.
+
+    A run that is gone takes its place in the order with it: keys may begin anew after that.
+    """
     if status is None:
         return None
     if is_genuine(status):
         evidence = None
         if status.evidence_size is not None:
             evidence = CheckpointRef(status.evidence_size, status.evidence_root)
-        return Known(cast("StatusResult", status.result), status.run, status.length, evidence)
+        result, ordered = cast("StatusResult", status.result), status.verification_id is not None
+        return Known(result, status.run, status.length, evidence, ordered)
     if status.result == "tampered":
-        return Known("tampered", status.run if type(status.run) is int else 0, 0, SOME)
+        run = status.run if type(status.run) is int and 0 <= status.run <= MAX_SAFE_INTEGER else 0
+        return Known("tampered", run, 0, SOME, ordered=False)
     return None
 
 
@@ -86,20 +92,37 @@ def known_of(
     """Return what is known of a stream, from its status and from the findings in it.
 
     A run that finds something leaves a status no older than itself. Where the status is older, or
-    gone, somebody put an earlier one back or deleted it: the break stands. No status is kept of a
+    gone, somebody put an earlier one back or deleted it: the break stands. Findings of a run that
+    this site did not store say nothing against a status that it did store. No status is kept of a
     stream that was missing, so there a later run tells, as in `loose_reports`.
     """
     known, run = as_known(status), found.get(name)
     if run is None or (known and (known.result == "tampered" or known.run >= run)):
         return known
-    if known is None and status is not None:
-        later = type(status.run) is int and status.run > run
-        if status.result == "acknowledged" or later:
-            return None  # not to be relied on, but not put there to hide these findings either
-    needed = _evidence_of(using, run, name)
-    if status is None and needed is not None and _was_lifted(using, run, needed):
+    genuine = _newest_genuine(using, name, known.run if known else None)
+    if genuine is None:
+        if known is not None:
+            return known
+        if status is not None:
+            later = type(status.run) is int and status.run > run
+            if status.result == "acknowledged" or later:
+                return None  # not relied on, but by another key of the site it may be true
+    found_by = genuine or run
+    needed = _evidence_of(using, found_by, name)
+    if status is None and needed is not None and _was_lifted(using, found_by, needed):
         return None  # it was missing then, its loss was accepted, and it began again
-    return Known("tampered", run, known.length if known else 0, needed)
+    length = known.length if known else 0
+    return Known("tampered", found_by, length, needed, ordered=genuine is not None)
+
+
+def _newest_genuine(using: str, name: str, after: int | None) -> int | None:
+    """Return the newest run of this site that stored a finding in a stream, if it is later."""
+    model = apps.get_model("nucleus_ledger", "Verification")
+    runs = model._base_manager.using(using).filter(findings__stream=name).distinct()
+    if after is not None:
+        runs = runs.filter(pk__gt=after)
+    found = genuine_runs(using, runs.order_by("-pk"))
+    return found[0].pk if found else None
 
 
 def known_breaks(using: str) -> list[KnownBreak]:

@@ -150,7 +150,7 @@ def test_statuses_that_somebody_wrote_are_not_known_and_are_read_in_full(ledger:
         startup.check(ledger)
 
 
-@pytest.mark.parametrize("how", ["put back", "deleted", "edited"])
+@pytest.mark.parametrize("how", ["put back", "deleted", "edited", "edited to be later"])
 def test_a_break_is_known_by_its_findings_too(ledger: str, how: str) -> None:
     """An older status put back is genuine; the findings of a later run contradict it."""
     (before,) = StreamStatus.objects.using(ledger).filter(stream__name="payments").values()
@@ -162,8 +162,10 @@ def test_a_break_is_known_by_its_findings_too(ledger: str, how: str) -> None:
         rows.update(**before)
     elif how == "deleted":
         rows.delete()
-    else:
+    elif how == "edited":
         rows.update(result="intact")
+    else:
+        rows.update(result="intact", run=1_000_000)
     assert [each.stream for each in stored_breaks.known_breaks(ledger)] == ["payments"]
     with pytest.raises(IntegrityFailed, match="payments"):
         startup.check(ledger)
@@ -190,6 +192,56 @@ def test_a_red_status_cannot_be_edited_into_one_that_is_easily_lifted(ledger: st
     call_command("acknowledge_findings", "payments", reason="the key was lost", database=ledger)
     Entry.objects.using(ledger).append("payments", {})
     assert verify(ledger).result == "intact"
+
+
+@pytest.mark.parametrize("run", [1_000_000, 9_000_000_000_000_000_000, -5])
+def test_a_red_status_of_a_run_that_never_was_has_a_way_out(ledger: str, run: int) -> None:
+    """Later than every run to come, it could be lifted by none, and not be put on record either."""
+    sql(ledger, f"UPDATE {STATUS} SET result = 'tampered', run = %s", [run])
+    report = verify(ledger)
+    assert report.result == "tampered"
+    assert all("it began later" not in each for each in report.warnings)
+    for stream in ("payments", "assets"):
+        call_command("acknowledge_findings", stream, reason="nobody found it", database=ledger)
+    assert verify(ledger).result == "intact"
+    Entry.objects.using(ledger).append("payments", {})
+
+
+@pytest.mark.parametrize("kind", ["link_broken", "checkpoint_mismatch"])
+def test_findings_of_a_run_that_never_was_say_nothing_against_a_status(
+    ledger: str, kind: str
+) -> None:
+    key = 9_000_000 if ledger == "default" else 9_000_000_000_000_000_000
+    now = datetime.now(UTC)
+    run = Verification.objects.using(ledger).create(
+        pk=key, started_at=now, finished_at=now, mode="full", result="tampered"
+    )
+    run.findings.create(kind=kind, stream="payments", sequence=1, message="made up")
+    assert stored_breaks.known_breaks(ledger) == []
+    assert verify(ledger, store=False).result == "intact"
+    # Without a status nothing tells that they are made up.
+    StreamStatus.objects.using(ledger).filter(stream__name="payments").delete()
+    assert [each.stream for each in stored_breaks.known_breaks(ledger)] == ["payments"]
+    report = verify(ledger)
+    assert all("it began later" not in each for each in report.warnings)
+    if kind == "checkpoint_mismatch":
+        assert report.result == "tampered"
+        call_command("acknowledge_findings", "payments", reason="made up", database=ledger)
+    assert verify(ledger).result == "intact"
+
+
+def test_keys_of_runs_that_begin_anew_leave_a_break_that_can_be_lifted(ledger: str) -> None:
+    """After a dump without its verifications each run has a smaller key than the stored break."""
+    edit_payload(ledger, "payments-2")
+    verify(ledger)
+    edit_payload(ledger, "payments-2", '{"n":2}')
+    red = status(ledger)
+    red.run = 1_000_000
+    row_signatures.sign_statuses(ledger, [red])
+    red.save(using=ledger)
+    Verification.objects.using(ledger).all().delete()
+    assert verify(ledger).result == "intact"
+    Entry.objects.using(ledger).append("payments", {})
 
 
 @pytest.mark.parametrize("column", ["verified_at", "full_at"])

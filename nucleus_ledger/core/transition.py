@@ -29,12 +29,17 @@ SOME = CheckpointRef(0, "")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is stored of a stream. `length` is how long it was, `evidence` what found the break."""
+    """What is stored of a stream. `length` is how long it was, `evidence` what found the break.
+
+    Not `ordered` where nobody vouches for `run`: a key that somebody made up, or of a run that is
+    gone, must not be later than every run to come.
+    """
 
     result: StatusResult
     run: int
     length: int = 0
     evidence: CheckpointRef | None = None
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def decide(known: Known | None, outcome: Outcome) -> Transition:
         return Transition(outcome.result, False)
     if known is None:  # an incremental run without its base would say more than was read
         return Transition(outcome.result, outcome.result != "intact_since", "", _found_by(outcome))
-    if outcome.run < known.run:
+    if _is_older(outcome, known):
         if stands:
             return Transition(known.result, False, "order")
         return Transition(outcome.result, False)
@@ -109,7 +114,7 @@ def _after_finding(known: Known | None, outcome: Outcome) -> Transition:
     if known.result == "acknowledged":
         needed = found_by if includes(known, outcome) else _stronger(known.evidence, found_by)
         return Transition("tampered", True, "", needed)
-    newer = outcome.run >= known.run and includes(known, outcome)
+    newer = not _is_older(outcome, known) and includes(known, outcome)
     return Transition("tampered", newer, "", found_by if newer else known.evidence)
 
 
@@ -132,6 +137,10 @@ def _why_it_stands(known: Known, outcome: Outcome) -> Why:
     if outcome.length < known.length:
         return "length"
     return "" if includes(known, outcome) else "evidence"
+
+
+def _is_older(outcome: Outcome, known: Known) -> bool:
+    return known.ordered and outcome.run < known.run
 
 
 def _found_by(outcome: Outcome) -> CheckpointRef | None:
