@@ -23,11 +23,13 @@ from nucleus_ledger import (
     guards,
     processes,
     reliance,
+    rowsource,
     startup_lease,
     stored_breaks,
     verification,
 )
 from nucleus_ledger.conf import conf
+from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.evidence import against
 from nucleus_ledger.routing import ledger_alias
@@ -42,6 +44,7 @@ logger = logging.getLogger("nucleus_ledger.startup")
 _RENEW_SECONDS = 15
 _TABLES = ("nucleus_ledger_entry", "nucleus_ledger_stream", "nucleus_ledger_verification")
 _SHOWN = 3
+_ATTEMPTS = 5  # at a lease that nobody holds: between two looks somebody may have let go of it
 _RELIED = "the ledger was verified lately by another process: relying on that"
 
 _lock = threading.Lock()
@@ -84,7 +87,7 @@ def check(using: str) -> None:
         return
     if conf.verify_on_startup == "off":
         return
-    wait = startup_lease.Wait()
+    wait, attempts = startup_lease.Wait(), 0
     while True:
         _refuse_known_break(using)
         mode, why = what_to_read(using)
@@ -93,10 +96,21 @@ def check(using: str) -> None:
             return
         try:
             run = startup_lease.take(using, mode)
-        except IntegrityError:
-            if not startup_lease.take_from_the_dead(using):
+        except IntegrityError as exc:
+            if startup_lease.is_held(using):
                 wait.a_moment(using)
-            continue
+                continue
+            attempts += 1
+            startup_lease.take_from_the_dead(using)
+            if attempts < _ATTEMPTS:
+                continue
+            run = None
+            _tell_unstored(exc)
+        except DatabaseError as exc:
+            if not rowsource.answers(connections[using]):
+                raise
+            run = None
+            _tell_unstored(exc)
         break
     if run is not None and _verified_lately(using, mode):
         run.delete()  # the other process finished between the look and the lease
@@ -125,6 +139,15 @@ def what_to_read(using: str) -> tuple[Literal["full", "incremental"], str]:
     if young.count() < statuses.count():
         return "full", f"the last full verification is older than STARTUP_FULL_MAX_AGE ({age})"
     return "incremental", ""
+
+
+def _tell_unstored(exc: DatabaseError) -> None:
+    """Go on without a lease: what keeps a run from being stored must not keep it from reading."""
+    logger.warning(
+        "the verification at this start cannot be stored, so all of the ledger is read and no "
+        "other process can rely on it: %s",
+        one_line(exc),
+    )
 
 
 def _run(process: int) -> None:
@@ -221,7 +244,18 @@ def _verified_lately(using: str, mode: str) -> bool:
 def _migrated(using: str) -> bool:
     connection = connections[using]
     with connection.cursor() as cursor:
-        return set(_TABLES) <= set(connection.introspection.table_names(cursor))
+        missing = set(_TABLES) - set(connection.introspection.table_names(cursor))
+        if not missing:
+            return True
+        if not missing & {"nucleus_ledger_entry", "nucleus_ledger_stream"}:
+            cursor.execute("SELECT 1 FROM nucleus_ledger_entry LIMIT 1")
+            if cursor.fetchone():  # no migration that is still to come leaves that
+                raise OperationalError(
+                    f"database {using!r} holds entries and lacks {', '.join(sorted(missing))}: "
+                    f"run `manage.py migrate --database {using}`; where it was migrated, somebody "
+                    "dropped them"
+                )
+        return False
 
 
 def in_test_runner() -> bool:

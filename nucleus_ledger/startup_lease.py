@@ -54,11 +54,14 @@ def give_up(using: str, run: Verification) -> None:
     _let_go(using, Q(pk=run.pk))
 
 
+def is_held(using: str) -> bool:
+    """Whether somebody who can be alive holds the lease."""
+    return bool(_verifications(using).filter(_living(), lease=LEASE).exists())
+
+
 def take_from_the_dead(using: str) -> bool:
     """Let go of a lease whose holder cannot be alive; return whether there was one."""
-    now = datetime.now(UTC)
-    until = Q(lease_until__range=(now, now + LEASE_TIME + _SKEW))
-    return bool(_let_go(using, ~until | Q(lease_until__isnull=True)))
+    return bool(_let_go(using, ~_living() | Q(lease_until__isnull=True)))
 
 
 class Wait:
@@ -81,6 +84,11 @@ class Wait:
                 LEASE_TIME.total_seconds(),
             )
         time.sleep(_POLL_SECONDS)
+
+
+def _living() -> Q:
+    now = datetime.now(UTC)
+    return Q(lease_until__range=(now, now + LEASE_TIME + _SKEW))
 
 
 def _let_go(using: str, which: Q) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
-from django.db import InternalError, OperationalError, transaction
+from django.db import DatabaseError, InternalError, OperationalError, transaction
 
 from nucleus_ledger import stored_breaks
 from nucleus_ledger.checking import Base
@@ -43,7 +43,10 @@ _PG_READ_ONLY = "25006"  # read_only_sql_transaction
 
 
 def begin(using: str, **fields: Any) -> Verification | None:
-    """Store a run as running and return it; None where the database takes no writes."""
+    """Store a run as running and return it; None where the database takes no writes.
+
+    Raises Django's database errors where the row cannot be stored.
+    """
     model = apps.get_model("nucleus_ledger", "Verification")
     try:
         with transaction.atomic(using=using):
@@ -52,6 +55,8 @@ def begin(using: str, **fields: Any) -> Verification | None:
         if _is_read_only(exc):
             return None
         raise
+    except (TypeError, IndexError) as exc:  # Django's own, where the database gives back no row
+        raise DatabaseError("a trigger or rule lets no verification be stored") from exc
     return run
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Literal, cast
 
 from django.core import signing
-from django.db import IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.models import F, Sum
 
 from nucleus_ledger import (
@@ -32,6 +32,7 @@ from nucleus_ledger.conf import conf
 from nucleus_ledger.core.against import Evidence
 from nucleus_ledger.core.report import Report, StreamReport
 from nucleus_ledger.core.transition import CheckpointRef, Mode
+from nucleus_ledger.core.visible import one_line
 from nucleus_ledger.errors import InvalidData, NotFound
 from nucleus_ledger.evidence import against
 from nucleus_ledger.models import Stream, Verification, VerificationStep
@@ -40,6 +41,7 @@ from nucleus_ledger.standing import Found, Standing, as_step, options, read_all_
 ENTRIES = 20_000
 MOST_NAMES = 5_000
 _STREAMS_AT_ONCE = 100
+_ATTEMPTS = 20  # to begin or join a run, while others begin and end one
 _STREAM_COSTS = 50  # entries: a stream costs statements of its own, however short it is
 
 
@@ -71,7 +73,7 @@ def begin(
     """Return the run that `step` takes forward: a new one, or the same if it is under way.
 
     Raises `NotFound` for an unknown stream, and `InvalidData` for too many names, another mode,
-    or a database that takes no writes.
+    or a database in which no run can be stored.
     """
     if mode not in ("full", "incremental"):
         raise InvalidData(f"mode is neither 'full' nor 'incremental': {mode!r}")
@@ -81,6 +83,7 @@ def begin(
     total = _entries(using, names, mode)
     asked = json.dumps([mode, names]).encode()
     lease = step_leases.NAME + sha256(asked).hexdigest()[:40]
+    refused = 0
     while True:
         now = datetime.now(UTC)
         run: Verification | None = _runs(using).filter(lease=lease).first()
@@ -103,8 +106,13 @@ def begin(
                 if run is None:
                     raise InvalidData(f"database {using!r} is read-only: nothing can be stored")
                 as_step(run, 0, Standing(total=total), Found()).save(using=using)
-        except IntegrityError:
-            continue  # somebody else began it at the same moment
+        except IntegrityError as exc:
+            refused += 1
+            if refused < _ATTEMPTS:
+                continue  # somebody else began it at the same moment
+            raise InvalidData(f"no run can be stored: {one_line(exc)}") from exc
+        except DatabaseError as exc:
+            raise InvalidData(f"no run can be stored: {one_line(exc)}") from exc
         return run
 
 

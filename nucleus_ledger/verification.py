@@ -135,16 +135,21 @@ def verify(
 def _begin(using: str, gathered: Gathered, **fields: Any) -> tuple[Verification | None, bool]:
     """Store a run as running, and return it and whether the database is read-only.
 
-    A row that has the next key already must not keep the ledger from being read: then nothing of
-    the run is stored, and the report says so.
+    That nothing can be stored (no room, a key that is taken, a table that somebody spoilt) must
+    not keep the ledger from being read: the report says so, and never that all is well.
     """
     try:
         run = statuses.begin(using, **fields)
-    except IntegrityError as exc:
-        gathered.errors.append(
-            f"this run could not be stored: {str(exc).strip()}. If the sequence of keys is behind "
-            "the table: manage.py sqlsequencereset nucleus_ledger"
-        )
+    except DatabaseError as exc:
+        if not rowsource.answers(connections[using]):
+            raise
+        hint = ""
+        if isinstance(exc, IntegrityError):
+            hint = (
+                ". If the sequence of keys is behind the table: manage.py sqlsequencereset "
+                "nucleus_ledger"
+            )
+        gathered.errors.append(f"this run could not be stored: {one_line(exc)}{hint}")
         return None, False
     if run is None:
         gathered.warnings.append(f"database {using!r} is read-only: nothing of this run is stored")

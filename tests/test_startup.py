@@ -315,6 +315,47 @@ def test_lease_is_let_go_when_the_result_cannot_be_stored(sqlite_url: str) -> No
     assert runs == [("unknown", None)]
 
 
+NO_KEY_LEFT = """INSERT INTO nucleus_ledger_verification
+(id, started_at, origin, user, mode, deep, validated, result, streams, entries, findings_total,
+ warnings, notices)
+VALUES (9223372036854775807, '2020-01-01', 'api', '', 'full', 0, 0, 'intact', 0, 0, 0, '[]', '[]')
+"""
+SPOILT = {
+    "no key left": NO_KEY_LEFT,
+    "refused": "CREATE TRIGGER t BEFORE INSERT ON nucleus_ledger_verification "
+    "BEGIN SELECT RAISE(ABORT, 'no'); END",
+    "ignored": "CREATE TRIGGER t BEFORE INSERT ON nucleus_ledger_verification "
+    "BEGIN SELECT RAISE(IGNORE); END",
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize(("kind", "said"), [("intact", "started"), ("tampered", "IntegrityFailed")])
+def test_a_start_whose_run_cannot_be_stored_reads_the_ledger_all_the_same(
+    kind: str, said: str, how: str, sqlite_url: str
+) -> None:
+    """One row or trigger made it wait for ever, or, with `warn`, serve without having looked."""
+    query(prepare(sqlite_url, kind), SPOILT[how])
+    done = run(sqlite_url, BUILD, STARTUP_ON_ERROR="warn")
+    assert done.stdout.split() == [said], done.stderr
+    assert "cannot be stored" in done.stderr
+
+
+def test_a_dead_lease_that_cannot_be_let_go_of_is_not_waited_for(sqlite_url: str) -> None:
+    hold_lease(prepare(sqlite_url, "tampered"), "datetime('now', '-1 second')")
+    query(sqlite_url, "CREATE TRIGGER t BEFORE UPDATE ON nucleus_ledger_verification "
+          "BEGIN SELECT RAISE(IGNORE); END")  # fmt: skip
+    done = run(sqlite_url, BUILD)
+    assert done.stdout.split() == ["IntegrityFailed"], done.stderr
+
+
+def test_a_table_that_somebody_dropped_is_no_ledger_still_to_be_migrated(sqlite_url: str) -> None:
+    query(prepare(sqlite_url, "tampered"), "DROP TABLE nucleus_ledger_verification")
+    done = run(sqlite_url, BUILD)
+    assert done.stdout.split() == ["OperationalError"], done.stderr
+    assert "holds entries and lacks nucleus_ledger_verification" in done.stderr
+
+
 def test_lease_is_renewed_while_the_ledger_is_read(
     ledger_db_committed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

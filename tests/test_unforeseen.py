@@ -16,6 +16,7 @@ from nucleus_ledger import acknowledgements, appending, incidents, rowsource, st
 from nucleus_ledger.checking import Plan, check_stream
 from nucleus_ledger.core import hashing
 from nucleus_ledger.core.record import Record
+from nucleus_ledger.errors import InvalidData
 from nucleus_ledger.models import Entry
 from nucleus_ledger.modules import Module
 from nucleus_ledger.workers import ranges
@@ -73,6 +74,48 @@ def test_deep_documents(ledger: str, where: str, payload: str) -> None:
     found = kinds(ledger)
     assert ("link_broken", "broken", 21) in found
     assert {stream for _kind, stream, _sequence in found} == {"broken"}
+
+
+UNSTORED = {
+    "default": {
+        "no key left": "UPDATE sqlite_sequence SET seq = 9223372036854775807 "
+        "WHERE name = 'nucleus_ledger_verification'",
+        "refused": "CREATE TRIGGER t BEFORE INSERT ON nucleus_ledger_verification "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "ignored": "CREATE TRIGGER t BEFORE INSERT ON nucleus_ledger_verification "
+        "BEGIN SELECT RAISE(IGNORE); END",
+    },
+    "postgres": {
+        # A position of a sequence is not rolled back: one of its own, in this transaction.
+        "no key left": "ALTER SEQUENCE nucleus_ledger_verification_id_seq "
+        "MAXVALUE 2 START 1 RESTART 2",
+        "refused": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no'; END $$",
+        "ignored": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RETURN NULL; END $$",
+    },
+}
+
+
+@pytest.mark.parametrize("how", UNSTORED["default"])
+def test_a_run_that_cannot_be_stored_is_made_all_the_same(
+    ledger: str, how: str, tmp_path: Path
+) -> None:
+    exit_code(ledger, tmp_path)
+    sql(ledger, UNSTORED[ledger][how])
+    if ledger == "postgres" and how != "no key left":
+        sql(ledger, "CREATE TRIGGER t BEFORE INSERT ON nucleus_ledger_verification "
+            "FOR EACH ROW EXECUTE FUNCTION f()")  # fmt: skip
+    elif ledger == "postgres":
+        sql(ledger, "SELECT nextval('nucleus_ledger_verification_id_seq')")
+    code, report = exit_code(ledger, tmp_path)
+    assert (code, report["result"]) == (2, "unknown")
+    assert "could not be stored" in report["errors"][0]
+    edit_payload(ledger, "r20")
+    code, report = exit_code(ledger, tmp_path)
+    assert (code, report["result"]) == (1, "tampered")
+    with pytest.raises(InvalidData, match="stored"):
+        stepping.begin(ledger)
 
 
 GOOD = {
