@@ -190,6 +190,25 @@ def test_a_serializer_appends(ledger_db: str, entries: list[Entry]) -> None:
     assert set(wrong.errors) == {"payload"}
 
 
+class CleanEntrySerializer(NewEntrySerializer):
+    """As the docs have it: what an append would refuse is the client's error."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        Entry(**attrs).clean()
+        return attrs
+
+
+@pytest.mark.parametrize("alias", ["default"])
+def test_a_serializer_refuses_what_an_append_would(ledger_db: str, entries: list[Entry]) -> None:
+    stream = entries[0].stream_id
+    wrong = CleanEntrySerializer(data={"stream": stream, "payload": {"n": 2**60}})
+    assert not wrong.is_valid()
+    assert "payload.n" in str(wrong.errors)
+    new = CleanEntrySerializer(data={"stream": stream, "payload": {"n": 40}})
+    assert new.is_valid(), new.errors
+    assert new.save().sequence == 40
+
+
 def test_a_filter_set_filters(ledger_db: str, entries: list[Entry]) -> None:
     every = Entry.objects.using(ledger_db).all()
     entry = entries[5]
