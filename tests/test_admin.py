@@ -1033,3 +1033,21 @@ def test_an_entry_names_its_stream_without_a_query(ledger: str) -> None:
     with CaptureQueriesContext(connections[ledger]) as captured:
         assert all(str(entry).endswith(f"#{entry.sequence}") for entry in bare)
     assert len(captured) == 0
+
+
+def test_the_times_of_a_run_are_those_of_utc_on_every_page(
+    ledger: str, boss: Client, settings: Any
+) -> None:
+    settings.TIME_ZONE = "America/New_York"
+    fill(1)
+    verification.verify(using=ledger)
+    run = Verification.objects.using(ledger).get()
+    shown = f"{run.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    stream = Stream.objects.using(ledger).get()
+    for page in (
+        INDEX,
+        f"{INDEX}verification/",
+        f"{INDEX}verification/{run.pk}/change/",
+        f"{INDEX}stream/{stream.pk}/change/",
+    ):
+        assert shown in boss.get(page).content.decode(), page

@@ -40,7 +40,7 @@ class VerificationAdmin(ReadOnlyAdmin):
         "findings_total",
         "entries",
         "streams",
-        "started_at",
+        "shown_start",
         "mode",
         "origin",
         "shown_user",
@@ -49,8 +49,8 @@ class VerificationAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     fields = (
         "outcome",
-        "started_at",
-        "finished_at",
+        "shown_start",
+        "shown_end",
         "origin",
         "shown_user",
         "mode",
@@ -77,6 +77,15 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description=_("result"), ordering="result")
     def result_badge(self, run: Verification) -> SafeString:
         return badges.badge_of_run(run)
+
+    @admin.display(description=_("started"), ordering="started_at")
+    def shown_start(self, run: Verification) -> str:
+        """In UTC, as on every other page, whatever the time zone of the site."""
+        return parts.at_time(run.started_at)
+
+    @admin.display(description=_("finished"), ordering="finished_at")
+    def shown_end(self, run: Verification) -> str:
+        return parts.at_time(run.finished_at)
 
     @admin.display(description=_("user"), ordering="user")
     def shown_user(self, run: Verification) -> str:
