@@ -183,7 +183,8 @@ class Conf:
         made = cast("Callable[[Any], Any]", _function(value))(connections[using])
         if not accepts(made):
             raise ConfigurationError(
-                f"{NAME}[{key!r}] gave {made!r} for database {using!r}, which is not {LABEL}"
+                f"{NAME}[{key!r}] gave {made!r:.300} for database {using!r}, which is not "
+                f"{OPTIONS[key].wanted.removesuffix(f', or {_CALL}')}"
             )
         return made
 
@@ -236,7 +237,7 @@ class Conf:
     def origin_of(self, using: str) -> str:
         """Return the name of a database's log of checkpoints, which ends in the ledger's id.
 
-        A setting that ends in a slash is a prefix, behind which the id is put.
+        A setting that ends in a slash is a prefix: the id follows it.
         """
         ledger = self.ledger_of(using)
         origin = cast("str", self._get("CHECKPOINT_ORIGIN")) or ledger

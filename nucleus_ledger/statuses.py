@@ -88,7 +88,7 @@ def bases(
 
 
 def as_base(status: StreamStatus) -> Base:
-    """Return what a genuine status says was verified, for an incremental run to start behind."""
+    """Return what a genuine status says was verified, for an incremental run to start after."""
     label = f"verification {status.run} of {status.verified_at.isoformat()}"
     seen = _seen(status)
     return Base(status.length, status.head_hash, status.result, label, *seen)

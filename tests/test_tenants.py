@@ -235,6 +235,15 @@ def test_a_function_that_gives_no_id(ledger_db: str, value: Any) -> None:
         Entry.objects.using(ledger_db).append("s", {})
 
 
+def test_a_function_that_gives_no_list_of_former_ids(ledger_db: str) -> None:
+    settings = {"LEDGER_ID": "here", "FORMER_LEDGER_IDS": lambda _: "there"}
+    with (
+        override_settings(NUCLEUS_LEDGER=settings),
+        pytest.raises(ConfigurationError, match=r"gave 'there' .* not a list of ledger ids$"),
+    ):
+        Entry.objects.using(ledger_db).verify_integrity()
+
+
 @pytest.mark.parametrize("path", ["call:nowhere.at_all", "call:", "call:os.sep", "call:os"])
 def test_a_path_that_leads_nowhere(path: str) -> None:
     with (

@@ -49,7 +49,7 @@ _ORJSON_OPTIONS = (
 _ASTRAL = re.compile(rb"[\xf0-\xf4]")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = 16 * b"0"
-# A number of a jsonb's print: behind a space or a bracket, all digits there, no exponent. One of
+# A number of a jsonb's print: after a space or a bracket, all digits there, no exponent. One of
 # less than 16 characters is exact in a float, and a float's shortest form (RFC 8785) has its value.
 _PRINTED = bytes.maketrans(b"123456789.[ -", b"0000000000:::")
 _LONG_PRINTED = re.compile(r"[ \[](-?[0-9.]{16,})(?=[,}\]])")

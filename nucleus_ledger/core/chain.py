@@ -38,7 +38,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the stream's row says; `beyond`: an entry stands at or behind that length.
+    """What the stream's row says; `beyond`: there is an entry at or after that length.
 
     `rows`: how many rows bear the stream's name.
     """
