@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Literal, cast
 
 from django.core import signing
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Sum
 
 from nucleus_ledger import (
@@ -73,7 +73,8 @@ def begin(
     """Return the run that `step` takes forward: a new one, or the same if it is under way.
 
     Raises `NotFound` for an unknown stream, and `InvalidData` for too many names, another mode,
-    or a database in which no run can be stored.
+    a database that takes no writes, or one whose constraints or triggers refuse the run's row.
+    Other database errors stay Django's.
     """
     if mode not in ("full", "incremental"):
         raise InvalidData(f"mode is neither 'full' nor 'incremental': {mode!r}")
@@ -110,8 +111,6 @@ def begin(
             refused += 1
             if refused < _ATTEMPTS:
                 continue  # somebody else began it at the same moment
-            raise InvalidData(f"no run can be stored: {one_line(exc)}") from exc
-        except DatabaseError as exc:
             raise InvalidData(f"no run can be stored: {one_line(exc)}") from exc
         return run
 
