@@ -221,10 +221,15 @@ def _message(findings: Iterable[Finding]) -> str:
         for finding in shown[:_SHOWN]
     )
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    restored = (
+        ". Where an older database was put back: `manage.py checkpoint_ledger --accept-restore "
+        "REASON`, then `manage.py verify_ledger` (docs/operations.md, A backup was put back)"
+    )
     return (
         f"the ledger is broken, so this process answers no request: {places}{more}. "
         "Look with `manage.py verify_ledger`; `manage.py acknowledge_findings STREAM --reason …` "
         "puts the findings on record and lets the site start"
+        f"{restored if any(each.kind == 'checkpoint_mismatch' for each in shown) else ''}"
     )
 
 

@@ -294,6 +294,8 @@ def lose_payments(site: SigningSite) -> None:
     guards.remove(connections[site.alias])
     attacker.delete(site.alias, "payments")
     assert verification.verify(site.alias, evidence=against.newest(site.alias)).exit_code() == 1
+    with pytest.raises(IntegrityFailed, match="checkpoint_ledger --accept-restore"):
+        startup.check(site.alias)
     site.make(accept_restore="backup of 2 May")
     if connections[site.alias].vendor == "postgresql":
         sql(site.alias, "SET CONSTRAINTS ALL IMMEDIATE")
