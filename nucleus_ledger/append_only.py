@@ -56,7 +56,10 @@ def restoring_rows() -> Iterator[None]:
 
 
 def refuse(what: str) -> NoReturn:
-    raise AppendOnlyViolation(f"{what} would change history: the ledger can only be appended to")
+    raise AppendOnlyViolation(
+        f"{what} would change history, or could: the ledger can only be appended to, by append() "
+        "and append_batch()"
+    )
 
 
 def _refusing(name: str, inherited: Callable[..., Any] | None) -> Callable[..., Any]:

@@ -317,8 +317,9 @@ def _refuse_broken(stream: LockedStream, using: str, reserved: bool) -> None:
     # Incidents are recorded even where the record of incidents is itself broken.
     if stream.result == "tampered" and not (reserved and stream.name == INCIDENTS):
         raise IntegrityFailed(
-            f"stream {stream.name!r} is known to be broken: see its last verification; "
-            f"`manage.py acknowledge_findings` is the way on"
+            f"stream {stream.name!r} is known to be broken: see its last verification. Put the "
+            "true rows back and run `manage.py verify_ledger`; where they are lost, `manage.py "
+            "acknowledge_findings` puts the findings on record"
         )
     if stream.ledger != conf.ledger_of(using) and stream.ledger not in conf.ledgers_of(using):
         raise IntegrityFailed(
