@@ -39,6 +39,7 @@ _UPDATED = [
     "signature",
 ]
 _HASH = re.compile("[0-9a-f]{64}")
+_SWALLOWED = "a trigger or rule lets no verification be stored"
 _PG_READ_ONLY = "25006"  # read_only_sql_transaction
 
 
@@ -55,8 +56,10 @@ def begin(using: str, **fields: Any) -> Verification | None:
         if _is_read_only(exc):
             return None
         raise
-    except (TypeError, IndexError) as exc:  # Django's own, where the database gives back no row
-        raise DatabaseError("a trigger or rule lets no verification be stored") from exc
+    except (TypeError, IndexError) as exc:  # Django 5.2, where the database gives back no row
+        raise DatabaseError(_SWALLOWED) from exc
+    if run.pk is None:  # the same in Django 6.1
+        raise DatabaseError(_SWALLOWED)
     return run
 
 
