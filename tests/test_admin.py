@@ -165,7 +165,7 @@ def test_the_action_verifies_and_says_what_it_found(boss: Client, ledger: str) -
     fill(2)
     assert '<td class="field-since">2</td>' in get(boss, listing("stream"))
     html = get(boss, page("stream", Stream.objects.get().pk))
-    for words in ("stands behind the first 3 entries", "admin, carol", "A chain alone does not"):
+    for words in ("covers the first 3 entries", "admin, carol", "A chain alone does not"):
         assert words in html
     assert f"?stream__id__exact={Stream.objects.get().pk}" in html
 

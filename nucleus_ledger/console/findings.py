@@ -85,7 +85,7 @@ def checked_now(entry: Entry, addresses: Addresses, *, payloads: bool) -> SafeSt
     words = _t(
         "Read just now: its hash is that of its text, its columns say what the text says, and "
         "%(place)s. That says nothing of other entries, nor whether this one was written anew "
-        "together with all behind it."
+        "together with all after it."
     ) % {"place": place}
     return format_html("{}{}", hashes, paragraphs([words]))
 

@@ -78,7 +78,7 @@ def what_was_checked(stream: Stream, addresses: Addresses) -> SafeString:
     read = format_html(
         "{} {}",
         by or _t("A verification"),
-        _t("began at %(time)s (%(age)s) and stands behind the first %(length)s entries.")
+        _t("began at %(time)s (%(age)s) and covers the first %(length)s entries.")
         % {
             "time": at_time(status.verified_at),
             "age": ago(status.verified_at, now),
@@ -118,8 +118,8 @@ def _limits(status: StreamStatus) -> str:
         )
     return _t(
         "Assurance: %(assurance)s. The first %(assured)s entries were held against a signed "
-        "checkpoint that is kept outside the database; those behind rest on the chain alone. Who "
-        "can write the database can write this status too: the word of a verification run "
+        "checkpoint that is kept outside the database; those after them rest on the chain alone. "
+        "Who can write the database can write this status too: the word of a verification run "
         "elsewhere counts for more."
     ) % {"assurance": status.get_assurance_display(), "assured": status.assured}
 

@@ -162,7 +162,7 @@ class Reader:
         if said != {"schema": END_SCHEMA, "lines": number, "sha256": digest}:
             raise self._wrong("the lines before are not those that were written")
         if next(self._source, None) is not None:
-            raise self._wrong("something stands behind the trailer")
+            raise self._wrong("something follows the trailer")
 
     def _line(self) -> str:
         data = next(self._source, b"")

@@ -197,7 +197,7 @@ def judge_head(head: Head, cursor: Cursor, rules: Rules) -> Finding | None:
     if "rows" in actual:
         message = f"{head.rows} rows bear this stream's name"
     elif "beyond" in actual:
-        message = f"an entry stands behind the recorded length {head.length}"
+        message = f"there is an entry after the recorded length {head.length}"
     return Finding("head_mismatch", rules.stream, at, None, (), expected, actual, message)
 
 

@@ -67,5 +67,5 @@ class Command(LedgerCommand):
         if any(finding.kind == "head_mismatch" for finding in report.findings):
             self.stdout.write(
                 "The stream's row disagrees with its entries: new entries follow the row. If one "
-                "stands at or behind its length, appends fail until that entry is dealt with."
+                "stands at or after its length, appends fail until that entry is dealt with."
             )
