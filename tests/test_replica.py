@@ -385,7 +385,7 @@ def test_what_the_command_cannot_append_there_is_appended_here(ledger: Replicate
     records = lines_of(*({"stream": "new", "id": f"r{n}", "payload": {"n": n}} for n in range(5)))
     command = ("append_entries", "--idempotent", "--batch-size", "2")
     done = ledger.site.manage(*command, *REPLICA, text=records)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "CommandError: Nothing was appended: database error: cannot execute" in done.stderr
     assert "Traceback" not in done.stderr
     done = ledger.site.manage(*command, text=records)
@@ -399,7 +399,7 @@ def test_findings_are_acknowledged_at_the_primary_only(ledger: Replicated) -> No
     ledger.replay()
     command = ("acknowledge_findings", "a", "--reason", "a test")
     done = ledger.site.manage(*command, *REPLICA)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "in a read-only transaction" in done.stderr
     assert ledger.stored() == [1, 2, 0]
     assert one(ledger.primary, f"SELECT count(*) FROM {STREAM}") == 2  # no stream of incidents
