@@ -309,11 +309,14 @@ def test_a_verification_without_scripts(server: LiveServer, run: Run[Any], long:
         context = first.context.browser.new_context(java_script_enabled=False)  # type: ignore[union-attr]
         page = context.new_page()
         _log_in(page, server.url)
-        page.click(".ledger-verify button[value=full]")
+        with page.expect_navigation():
+            page.click(".ledger-verify button[value=full]")
         for _ in range(20):
             if not page.locator("#ledger-run-step button").is_visible():
                 break
-            page.click("#ledger-run-step button")
+            # The next page is there in full before it is looked at: a click alone does not wait.
+            with page.expect_navigation():
+                page.click("#ledger-run-step button")
         return page.locator(".field-outcome .readonly").inner_text()
 
     assert "Intact" in run(press)
