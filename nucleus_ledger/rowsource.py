@@ -60,6 +60,13 @@ _SIZE = {
     "sqlite": "length(CAST(serialized AS BLOB))",  # as text it would be counted by characters
 }
 _DOCUMENT = re.compile("payload(::text)?|serialized")
+# SQLite takes columns that an index has from the index, though it reads the row as well: then what
+# the table says is not looked at. So the index tells which rows, and the rows are read by rowid.
+_RANGE = {
+    "postgresql": f"{_FROM}{{}} ORDER BY sequence",
+    "sqlite": f"FROM (SELECT rowid AS row, stream_id AS stream, sequence AS place {_FROM}{{}}) "
+    "CROSS JOIN nucleus_ledger_entry e ON e.rowid = row AND stream_id = stream ORDER BY place",
+}
 # Steps from one stream id to the next along the index, so its cost is that of the streams.
 _ORPHANS = """
 WITH RECURSIVE ids(id) AS (
@@ -257,7 +264,7 @@ def _rows(
         columns = _DOCUMENT.sub(rf"{fits} \g<0> END", columns)
     condition = " AND sequence < %s" if low is None else " AND sequence >= %s AND sequence < %s"
     parameters = [stream_id, high] if low is None else [stream_id, low, high]
-    statement = f"{columns}{_FROM}{condition} ORDER BY sequence"
+    statement = columns + _RANGE[connection.vendor].format(condition)
     with connection.cursor() as cursor:
         try:
             cursor.execute(statement, parameters)
