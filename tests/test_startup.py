@@ -380,3 +380,20 @@ def test_under_a_test_runner_only_when_asked(
         with pytest.raises(MiddlewareNotUsed):
             VerifyOnStartup(lambda request: None)
     assert Verification.objects.count() == runs
+
+
+def test_what_another_process_stores_meanwhile_is_young(ledger_db: str) -> None:
+    """A worker that looks while another stores its verification does not read everything again."""
+    Entry.objects.using(ledger_db).append("proofs", {"n": 1})
+    looked: list[str] = []
+
+    def store_after(execute: Any, sql: str, *rest: Any) -> Any:
+        found = execute(sql, *rest)
+        if "nucleus_ledger_streamstatus" in sql and not looked:
+            looked.append(sql)
+            Entry.objects.using(ledger_db).verify_integrity()
+        return found
+
+    with connections[ledger_db].execute_wrapper(store_after):
+        assert startup.what_to_read(ledger_db) == ("incremental", "")
+    assert looked
