@@ -92,7 +92,7 @@ def check(using: str) -> None:
         _refuse_known_break(using)
         mode, why = what_to_read(using)
         if _verified_lately(using, mode):
-            logger.info(_RELIED)
+            _rely(using)
             return
         try:
             run = startup_lease.take(using, mode)
@@ -114,7 +114,7 @@ def check(using: str) -> None:
         break
     if run is not None and _verified_lately(using, mode):
         run.delete()  # the other process finished between the look and the lease
-        logger.info(_RELIED)
+        _rely(using)
         return
     if why:
         logger.warning("the whole ledger is read before the first request: %s", why)
@@ -231,6 +231,16 @@ def _message(findings: Iterable[Finding]) -> str:
         "puts the findings on record and lets the site start"
         f"{restored if any(each.kind == 'checkpoint_mismatch' for each in shown) else ''}"
     )
+
+
+def _rely(using: str) -> None:
+    """Rely on a young run of another process; raises `IntegrityFailed` for a break stored since.
+
+    Who found it also made the statuses young, and so what is to be read here less: an older run,
+    which found nothing, would do.
+    """
+    _refuse_known_break(using)
+    logger.info(_RELIED)
 
 
 def _verified_lately(using: str, mode: str) -> bool:

@@ -19,10 +19,12 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from nucleus_ledger import startup
+from nucleus_ledger.errors import IntegrityFailed
 from nucleus_ledger.middleware import VerifyOnStartup
 from nucleus_ledger.models import Entry, Verification
 from tests.postgres import ensure_running
 from tests.startup_servers import SERVERS, Server, prepare, run
+from tests.tamper import edit_payload
 
 VERIFIED = "the ledger was verified: "
 RELIED = "relying on that"
@@ -396,4 +398,27 @@ def test_what_another_process_stores_meanwhile_is_young(ledger_db: str) -> None:
 
     with connections[ledger_db].execute_wrapper(store_after):
         assert startup.what_to_read(ledger_db) == ("incremental", "")
+    assert looked
+
+
+def test_a_break_that_another_process_finds_meanwhile_is_refused(
+    ledger_db_committed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its full reading makes the statuses young, and an older incremental one seem to be enough."""
+    alias = ledger_db_committed
+    Entry.objects.using(alias).append("proofs", {"n": 1}, record_id="r")
+    startup.check(alias)
+    edit_payload(alias, "r")
+    looked: list[str] = []
+
+    def found_after(using: str) -> None:
+        refuse(using)
+        if not looked:
+            looked.append(using)
+            assert not Entry.objects.using(using).verify_integrity().intact
+
+    refuse = startup._refuse_known_break
+    monkeypatch.setattr(startup, "_refuse_known_break", found_after)
+    with pytest.raises(IntegrityFailed):
+        startup.check(alias)
     assert looked
