@@ -98,9 +98,10 @@ def inspect(connection: BaseDatabaseWrapper) -> GuardStatus:
         status.missing.append(f"all: {connection.vendor} is not supported")
         return status
     _inspect_constraints(connection, status)
-    missing, altered = table_shape.differences(connection, _tables(connection.vendor))
+    missing, altered, besides = table_shape.differences(connection, _tables(connection.vendor))
     status.missing.extend(missing)
     status.altered.extend(altered)
+    status.foreign.extend(besides)
     status.foreign.extend(table_shape.foreign(connection, _triggers(connection.vendor)))
     return status
 

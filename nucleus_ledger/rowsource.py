@@ -36,9 +36,10 @@ BEYOND_ALL = (1 << 63) - 1
 
 # One snapshot for the length and for what comes after it: a live append cannot come between.
 # MAX is one step in the index; for an EXISTS of all after the length PostgreSQL reads the table.
+# The plus keeps SQLite from reading a sequence of text as a number: text comes after all numbers.
 _HEADS = """
 SELECT s.id, s.name, s.ledger, s.length, s.head_hash, s.head_timestamp,
-  (SELECT MAX(e.sequence) FROM nucleus_ledger_entry e WHERE e.stream_id = s.id) >= s.length
+  (SELECT MAX(e.sequence) FROM nucleus_ledger_entry e WHERE e.stream_id = s.id) >= +s.length
   OR EXISTS (SELECT 1 FROM nucleus_ledger_entry e WHERE e.stream_id = s.id AND e.sequence IS NULL)
 FROM nucleus_ledger_stream s
 """
@@ -62,22 +63,26 @@ _SIZE = {
 _DOCUMENT = re.compile("payload(::text)?|serialized")
 # SQLite takes columns that an index has from the index, though it reads the row as well: then what
 # the table says is not looked at. So the index tells which rows, and the rows are read by rowid.
+# An outer join: an index that leads to no row, or a column that took the name, hides nothing.
 _RANGE = {
     "postgresql": f"{_FROM}{{}} ORDER BY sequence",
-    "sqlite": f"FROM (SELECT rowid AS row, stream_id AS stream, sequence AS place {_FROM}{{}}) "
-    "CROSS JOIN nucleus_ledger_entry e ON e.rowid = row AND stream_id = stream ORDER BY place",
+    "sqlite": "FROM (SELECT rowid AS nucleus_row, stream_id AS nucleus_stream, "
+    f"sequence AS nucleus_place {_FROM}{{}}) LEFT JOIN nucleus_ledger_entry e "
+    "ON e.rowid = nucleus_row AND stream_id = nucleus_stream ORDER BY nucleus_place",
 }
-# Steps from one stream id to the next along the index, so its cost is that of the streams.
+# Steps from one stream id to the next along the index, so its cost is that of the streams. SQLite
+# compares text with a number as one: what comes after all numbers ends the steps, and is nobody's.
 _ORPHANS = """
 WITH RECURSIVE ids(id) AS (
   SELECT MIN(stream_id) FROM nucleus_ledger_entry
   UNION ALL
   SELECT (SELECT MIN(e.stream_id) FROM nucleus_ledger_entry e WHERE e.stream_id > ids.id)
-  FROM ids WHERE ids.id IS NOT NULL
+  FROM ids WHERE ids.id IS NOT NULL AND {number}
 )
-SELECT id FROM ids
-WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM nucleus_ledger_stream s WHERE s.id = ids.id)
+SELECT id FROM ids WHERE id IS NOT NULL
+AND NOT ({number} AND EXISTS (SELECT 1 FROM nucleus_ledger_stream s WHERE s.id = ids.id))
 """
+_IS_NUMBER = {"postgresql": "TRUE", "sqlite": "typeof(ids.id) IN ('integer', 'real')"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +210,9 @@ def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
     """Return a `missing_stream` finding for each group of entries without a stream row."""
     with connection.cursor() as cursor:
         with _any_text(connection):
-            cursor.execute(_ORPHANS)
+            cursor.execute(_ORPHANS.format(number=_IS_NUMBER[connection.vendor]))
             ids = [row[0] for row in cursor.fetchall()]
-        conditions = [(f"{_FROM}", [stream_id]) for stream_id in ids]
+        conditions = [(_from_orphans(stream_id), [stream_id]) for stream_id in ids]
         conditions.append(("FROM nucleus_ledger_entry WHERE stream_id IS NULL", []))
         findings = []
         for condition, parameters in conditions:
@@ -225,6 +230,11 @@ def find_orphans(connection: BaseDatabaseWrapper) -> list[Finding]:
             elif parameters:
                 findings.append(_orphan(None, stream_id))
     return findings
+
+
+def _from_orphans(stream_id: object) -> str:
+    """Return where to read what bears a key; text that reads as a number finds no number's rows."""
+    return f"{_FROM} AND typeof(stream_id) = 'text'" if isinstance(stream_id, str) else _FROM
 
 
 def _orphan(row: Row | None, stream_id: object) -> Finding:

@@ -95,8 +95,9 @@ def foreign(connection: BaseDatabaseWrapper, ours: Collection[str]) -> list[str]
 
 def differences(
     connection: BaseDatabaseWrapper, wanted: Collection[str]
-) -> tuple[list[str], list[str]]:
-    """Return the lines of `wanted` that are missing, and the columns that are there otherwise."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the lines of `wanted` that are missing, the columns that are there otherwise, and
+    those that are there besides."""
     look = _shape_postgresql if connection.vendor == "postgresql" else _shape_sqlite
     there = set(look(connection))
     columns = {(table, line.split(" ", 1)[0]): line for table, line in there}
@@ -109,7 +110,11 @@ def differences(
             missing.append(f"{table}: {line}")
         else:
             altered.append(f"{table}: {column}, not {line}")
-    return missing, altered
+    ours = {tuple(each.split(" ", 2)[:2]) for each in wanted}
+    besides = [
+        f"column {name} of {table}" for table, name in sorted(columns) if (table, name) not in ours
+    ]
+    return missing, altered, besides
 
 
 def _all(connection: BaseDatabaseWrapper, statement: str, parameters: list[Any]) -> list[Any]:
