@@ -73,6 +73,9 @@ _POSTGRESQL_SHADOWS = (
     "AND proargtypes::oid[] && ARRAY{narrow_array}::oid[] "
     "AND proargtypes::oid[] <@ ARRAY{ours_array}::oid[] AND EXISTS (SELECT 1 FROM pg_proc "
     "WHERE proname = p.proname AND pronamespace = 'pg_catalog'::regnamespace)",
+    # A cast has no schema; the server's own have keys below 16384 (FirstNormalObjectId).
+    "SELECT 'cast from ' || castsource::regtype || ' to ' || casttarget::regtype FROM pg_cast "
+    "WHERE oid >= 16384 AND castsource IN {ours} AND casttarget IN {ours}",
 )
 _NARROW = ("varchar", "bytea")
 _OURS = (*_NARROW, "text", "int8", "int4", "jsonb")

@@ -360,6 +360,12 @@ POSTGRESQL_SHAPES: dict[str, tuple[list[str], str, str]] = {
          "CREATE AGGREGATE count(bytea) (SFUNC = f, STYPE = bigint)"],
         "foreign", "function count(bytea)",
     ),
+    "a cast in place of the server's": (
+        ["CREATE FUNCTION f(jsonb) RETURNS text LANGUAGE plpgsql STABLE "
+         "AS $$ BEGIN RETURN jsonb_out($1)::text; END $$",
+         "CREATE CAST (jsonb AS text) WITH FUNCTION f(jsonb)"],
+        "foreign", "cast from jsonb to text",
+    ),
     "a schema before the server's": (
         ["SET LOCAL search_path = public, pg_catalog"],
         "foreign", "search_path with public before pg_catalog",
